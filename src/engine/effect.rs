@@ -1,0 +1,271 @@
+//! Everything the engine can ask for: a closed list of effects, decided to the last detail.
+//!
+//! The shell publishes them in order and chooses nothing. Every enum here has a `word()`: the same word stands in the
+//! JSON, in the audit, in metric labels and in the docs.
+
+use super::event::Deployment;
+use super::time::Time;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    Recommend(Box<Recommendation>),
+    Audit(Audit),
+}
+
+/// One message of a recommendation thread.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recommendation {
+    /// The thread; derived from environment, service and deployment id.
+    pub thread: Arc<str>,
+    /// Counts the thread's messages from 0; with `thread` it makes the message's id.
+    pub sequence: u32,
+    /// Event time of publication.
+    pub at: Time,
+    pub lifecycle: Lifecycle,
+    pub action: Action,
+    pub verdict: VerdictKind,
+    /// How sure we are that the deployment did harm, in [0, 1].
+    pub risk: f64,
+    pub deployment: Arc<Deployment>,
+    /// One sentence for a pager.
+    pub summary: String,
+    /// Strongest first.
+    pub evidence: Vec<Evidence>,
+    /// `clean`: what would have been seen. `inconclusive`: what was lacking.
+    pub coverage: Vec<Coverage>,
+    pub guardrails: Guardrails,
+}
+
+words! {
+    /// What a message of a thread says about the thread.
+    pub enum Lifecycle {
+        Issued = "issued",
+        Updated = "updated",
+        Superseded = "superseded",
+        Withdrawn = "withdrawn",
+        Approved = "approved",
+        Rejected = "rejected",
+        Expired = "expired",
+        Verified = "verified",
+    }
+}
+
+words! {
+    /// What a person or an executor is asked to do.
+    pub enum Action {
+        /// Roll back is recommended.
+        Rollback = "rollback",
+        /// A person must look: a guardrail forbids or doubts a rollback.
+        Escalate = "escalate",
+        /// Information only.
+        None = "none",
+    }
+}
+
+words! {
+    /// What is true, as far as can be told.
+    pub enum VerdictKind {
+        Regression = "regression",
+        Clean = "clean",
+        Inconclusive = "inconclusive",
+    }
+}
+
+words! {
+    /// How far the daemon may go.
+    pub enum Automation {
+        Shadow = "shadow",
+        Advise = "advise",
+        Recommend = "recommend",
+    }
+}
+
+words! {
+    /// Which way a signal moved.
+    pub enum Direction {
+        Increase = "increase",
+        Decrease = "decrease",
+    }
+}
+
+words! {
+    /// Why a recommendation was held back or turned down to less than a rollback.
+    pub enum Reason {
+        /// The scope's automation level is `shadow`.
+        Shadow = "shadow",
+        /// The scope's automation level is `advise`: a person is asked to look.
+        Advise = "advise",
+        /// The same advice stands already.
+        AlreadySaid = "already_said",
+        /// A newer deployment has taken this one's place.
+        Superseded = "superseded",
+        /// It was deployed before the daemon had any state: learned from, not spoken of.
+        Stale = "stale",
+        /// A freeze window covers the scope: no change, so a person decides.
+        Freeze = "freeze",
+        /// A context window (traffic event, infrastructure change, …) may explain it: a person decides.
+        ContextEvent = "context_event",
+        /// Somebody muted the scope.
+        Mute = "mute",
+        /// The deployment is itself a rollback: rolling it back would go round in circles.
+        RollbackOfRollback = "rollback_of_rollback",
+        /// The producer said that the change can't be undone.
+        Irreversible = "irreversible",
+        /// Nobody said which version to go back to.
+        NoPreviousVersion = "no_previous_version",
+        /// The version to go back to was itself found to be a regression.
+        TargetFlagged = "target_flagged",
+        /// A recommendation for this service and environment is too recent.
+        Cooldown = "cooldown",
+        /// The service's rate limit is used up.
+        ServiceLimit = "service_limit",
+        /// The fleet's rate limit is used up.
+        FleetLimit = "fleet_limit",
+    }
+}
+
+words! {
+    /// How a piece of evidence was come by.
+    pub enum Method {
+        /// The new version against the old one at the same time.
+        NewAgainstOld = "new_against_old",
+        /// After the deployment against what was to be expected there.
+        AfterAgainstExpected = "after_against_expected",
+        /// One instance against its peers.
+        InstanceAgainstPeers = "instance_against_peers",
+        /// Events where there were none, counted exactly.
+        RareEvents = "rare_events",
+        /// Something that used to report no longer does.
+        Silence = "silence",
+    }
+}
+
+words! {
+    /// What a signal lacked when a watch ended without an answer.
+    pub enum Lack {
+        NoSamples = "no_samples",
+        NoSamplesFromNewVersion = "no_samples_from_new_version",
+        TooYoung = "too_young",
+        NoTraffic = "no_traffic",
+        Gap = "gap",
+        TooNoisy = "too_noisy",
+        Overflow = "overflow",
+        Superseded = "superseded",
+    }
+}
+
+/// One signal's contribution to a verdict.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The metric and its labels as one readable name.
+    pub signal: String,
+    pub direction: Direction,
+    /// The level without the change, in the signal's unit.
+    pub baseline: f64,
+    pub current: f64,
+    /// When it began.
+    pub onset: Time,
+    /// Surprise: minus the decimal logarithm of how often so much would be seen in a whole watch by chance.
+    pub strength: f64,
+    pub samples_baseline: u64,
+    pub samples_current: u64,
+    pub method: Method,
+    /// UCUM, where a producer said it.
+    pub unit: Option<String>,
+    /// The instances it was seen on, if not all; at most 10.
+    pub instances: Vec<String>,
+}
+
+/// What a watch that found nothing could have found, or why it could not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Coverage {
+    pub signal: String,
+    /// The smallest relative change that would have been called, where known.
+    pub smallest_change: Option<f64>,
+    pub lack: Option<Lack>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Guardrails {
+    pub automation: Automation,
+    pub requires_approval: bool,
+    pub expires: Option<Time>,
+    pub cooldown_until: Option<Time>,
+    pub reasons: Vec<Reason>,
+}
+
+/// One decision, written down: nothing is held, dropped or said without it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Audit {
+    pub at: Time,
+    pub env: Arc<str>,
+    pub service: Arc<str>,
+    pub deployment: Option<Arc<str>>,
+    pub recommendation: Option<Arc<str>>,
+    pub event: AuditEvent,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum AuditEvent {
+    WatchOpened {
+        until: Time,
+    },
+    /// The verdict as the evidence has it, before anything was asked of the gate.
+    Verdict {
+        kind: VerdictKind,
+        risk: f64,
+    },
+    /// Would have been said, and was not.
+    Held {
+        reason: Reason,
+        would: Action,
+    },
+    Said {
+        action: Action,
+        reasons: Vec<Reason>,
+    },
+    WatchClosed {
+        kind: VerdictKind,
+    },
+    /// A deployment that opened no watch, and why.
+    NotWatched {
+        why: NotWatched,
+    },
+    /// A control message, and what became of it.
+    Heard {
+        word: &'static str,
+        by: Option<Arc<str>>,
+        outcome: Heard,
+    },
+}
+
+words! {
+    /// Why a deployment opened no watch.
+    pub enum NotWatched {
+        /// The same deployment id was seen before for this service and environment.
+        Duplicate = "duplicate",
+        /// It took effect longer ago than a watch lasts.
+        TooOld = "too_old",
+        /// It lies further ahead than clocks may differ.
+        FarFuture = "far_future",
+        /// There are as many services or watches as the limits allow.
+        Overflow = "overflow",
+    }
+}
+
+words! {
+    /// What became of a control message.
+    pub enum Heard {
+        Taken = "taken",
+        /// Said before; nothing changed.
+        Repeated = "repeated",
+        /// It speaks of a recommendation or deployment nobody knows.
+        Unknown = "unknown",
+        /// Its window has ended already.
+        Ended = "ended",
+        /// There are as many windows as the limits allow.
+        Overflow = "overflow",
+    }
+}

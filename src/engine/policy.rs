@@ -1,0 +1,177 @@
+//! What people decided in advance: the engine's settings, already checked and in the engine's own terms.
+//!
+//! The policy is passed into every `step` and never kept in the state, so that a reload is just another input. How it is
+//! written in a file is the shell's affair.
+
+use super::effect::Automation;
+use super::time::Span;
+use std::sync::Arc;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// Stands in every decision; two policies that differ have different hashes.
+    pub hash: Arc<str>,
+    pub watch: WatchPolicy,
+    /// First match wins; a metric with no match gets a default from its name and unit.
+    pub signals: Vec<SignalRule>,
+    pub detection: DetectionPolicy,
+    /// First match wins; no match means `advise`.
+    pub automation: Vec<AutomationRule>,
+    pub gate: GatePolicy,
+    pub limits: Limits,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct WatchPolicy {
+    /// How long a deployment is watched.
+    pub duration: Span,
+    /// How late a sample may come and still count.
+    pub lateness: Span,
+    /// How far a producer's clock may run ahead of the log's.
+    pub ahead: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct SignalRule {
+    pub metric: Glob,
+    pub worse: Worse,
+    /// The smallest relative change that matters; `None` takes the default of the signal's kind.
+    pub min_change: Option<f64>,
+    /// Alone enough to recommend a rollback.
+    pub critical: bool,
+}
+
+/// Which way a signal must move to be worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Worse {
+    Increase,
+    Decrease,
+    Either,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct DetectionPolicy {
+    /// The share of watches over harmless deployments that may raise a false alarm, in (0, 0.5].
+    pub false_alarm_rate: f64,
+    /// The least history a signal needs before its own past is a yardstick.
+    pub min_history: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct AutomationRule {
+    pub service: Glob,
+    pub env: Glob,
+    pub level: Automation,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct GatePolicy {
+    /// After a recommendation, how long the same service and environment stays quiet.
+    pub cooldown: Span,
+    pub service_limit: RateLimit,
+    pub fleet_limit: RateLimit,
+    /// How long a recommendation stands before it expires.
+    pub expires: Span,
+}
+
+/// A token bucket: `burst` at once, refilled at `per_hour`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RateLimit {
+    pub burst: u32,
+    pub per_hour: f64,
+}
+
+/// Ceilings; what each costs in memory stands in ARCHITECTURE.md.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// (environment, service) pairs.
+    pub services: usize,
+    /// Signals (metric and labels, without instance and version) over all services.
+    pub signals: usize,
+    /// Series (a signal on one instance) over all services.
+    pub series: usize,
+    /// Watches open at the same time.
+    pub watches: usize,
+    /// Freeze, mute and context windows.
+    pub windows: usize,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy {
+            hash: "default".into(),
+            watch: WatchPolicy { duration: Span::HOUR, lateness: Span::minutes(5), ahead: Span::minutes(5) },
+            signals: Vec::new(),
+            detection: DetectionPolicy { false_alarm_rate: 0.005, min_history: Span::minutes(15) },
+            automation: Vec::new(),
+            gate: GatePolicy {
+                cooldown: Span::minutes(30),
+                service_limit: RateLimit { burst: 2, per_hour: 1.0 },
+                fleet_limit: RateLimit { burst: 10, per_hour: 10.0 },
+                expires: Span::HOUR,
+            },
+            limits: Limits { services: 10_000, signals: 200_000, series: 1_000_000, watches: 1_000, windows: 1_000 },
+        }
+    }
+}
+
+impl Policy {
+    pub fn automation(&self, env: &str, service: &str) -> Automation {
+        self.automation
+            .iter()
+            .find(|rule| rule.env.matches(env) && rule.service.matches(service))
+            .map_or(Automation::Advise, |rule| rule.level)
+    }
+}
+
+/// A pattern over a whole name: `*` stands for any run of characters, `?` for one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Glob(pub Arc<str>);
+
+impl Glob {
+    pub fn matches(&self, text: &str) -> bool {
+        let (pattern, text) = (self.0.as_bytes(), text.as_bytes());
+        let (mut p, mut t, mut star) = (0, 0, None);
+        while t < text.len() {
+            match pattern.get(p) {
+                Some(b'*') => {
+                    star = Some((p, t));
+                    p += 1;
+                }
+                Some(&byte) if byte == b'?' || byte == text[t] => {
+                    p += 1;
+                    t += 1;
+                }
+                _ => {
+                    // Let the last star take one byte more and try again from there.
+                    let Some((star_p, star_t)) = star else { return false };
+                    star = Some((star_p, star_t + 1));
+                    p = star_p + 1;
+                    t = star_t + 1;
+                }
+            }
+        }
+        pattern[p..].iter().all(|&byte| byte == b'*')
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs() {
+        for (pattern, text, expected) in [
+            ("*", "", true),
+            ("http.server.*", "http.server.errors", true),
+            ("http.server.*", "http.client.errors", false),
+            ("*success_ratio", "client_success_ratio", true),
+            ("a*b*c", "a-b-b-c", true),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            ("kpi", "kpi2", false),
+        ] {
+            assert_eq!(Glob(pattern.into()).matches(text), expected, "{pattern} on {text}");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Everything that touches the world: Kafka, files, clocks, signals, HTTP, terminals.
+
+pub mod config;

@@ -1,0 +1,1 @@
+//! Effects, encoded for the output topics.
