@@ -1,8 +1,9 @@
 //! Stories: what happened above the line, what the daemon decided below it.
 //!
-//! `tests/stories/*.txt` are written for an on-call engineer; `tests/stories/README.md` tells their language. `check` is
-//! the only code that knows the engine's interface. `UPDATE_STORIES=1 cargo test --test stories` writes the decisions
-//! anew: read the difference before you believe it. `STORY=name` takes only the stories with that in their name.
+//! `tests/stories/*.txt` are written for an on-call engineer; `tests/stories/README.md` tells their language. `check`
+//! is the only code that knows the engine's interface. `UPDATE_STORIES=1 cargo test --test stories` writes the
+//! decisions anew: read the difference before you believe it. `STORY=name` takes only the stories with that in their
+//! name.
 
 #[path = "stories/noise.rs"]
 mod noise;

@@ -1,8 +1,8 @@
 //! What may be said: guardrails between a verdict and the alerts topic.
 //!
-//! This file alone knows their order; the rooms below do the work. A guardrail either turns a rollback down to "a person
-//! must look" or holds it back for now; neither makes a regression less true, and nothing here judges evidence. Clean
-//! and inconclusive verdicts pass freely, once.
+//! This file alone knows their order; the rooms below do the work. A guardrail either turns a rollback down to "a
+//! person must look" or holds it back for now; neither makes a regression less true, and nothing here judges evidence.
+//! Clean and inconclusive verdicts pass freely, once.
 
 mod budget;
 mod flagged;
@@ -36,8 +36,8 @@ pub struct Proposal<'a> {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
-    /// Say it, with this action; `guardrails.reasons` says what turned it down, if anything did. After `shadow` they are
-    /// what would have turned it down: `shadow` alone stands for a rollback, with another for an escalation.
+    /// Say it, with this action; `guardrails.reasons` says what turned it down, if anything did. After `shadow` they
+    /// are what would have turned it down: `shadow` alone stands for a rollback, with another for an escalation.
     Say { action: Action, guardrails: Guardrails },
     /// Don't say it now; `would` is what would have been said. Ask again later: it may pass then.
     Hold { reason: Reason, would: Action },

@@ -1,7 +1,7 @@
 //! Whether a rollback may be recommended, or a person must look.
 //!
-//! Pure questions about one deployment: they turn a rollback down, they never silence. All that apply are told, not only
-//! the first, so that a person sees at once everything that stands in the way.
+//! Pure questions about one deployment: they turn a rollback down, they never silence. All that apply are told, not
+//! only the first, so that a person sees at once everything that stands in the way.
 
 use super::flagged::Flagged;
 use super::windows::Windows;
