@@ -16,7 +16,7 @@ use regressd::engine::Engine;
 use regressd::engine::effect::*;
 use regressd::engine::event::{About, Control, Fact, Input, Word};
 use regressd::engine::time::{Span, Time};
-use script::{Moment, What};
+use script::Moment;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -62,21 +62,16 @@ fn check(facts: &str) -> String {
     let mut threads = BTreeMap::new();
     let mut decided = String::new();
     let mut effects = Vec::new();
-    for Moment { now, what } in script.moments {
+    for Moment { now, policy: new, fact } in script.moments {
         while let Some(deadline) = engine.next_deadline().filter(|deadline| *deadline <= now) {
             engine.step(&policy, &Input { now: deadline, fact: Fact::Tick }, &mut effects);
             assert!(engine.next_deadline().is_none_or(|next| next > deadline), "a tick did nothing at its deadline");
         }
         note(&mut effects, &mut threads, &mut decided);
-        let fact = match what {
-            What::End => continue,
-            What::Fact(fact) => named(fact, &threads),
-            What::Policy(new) => {
-                policy = *new;
-                Fact::PolicyChanged
-            }
-        };
-        engine.step(&policy, &Input { now, fact }, &mut effects);
+        policy = new.map_or(policy, |new| *new);
+        if let Some(fact) = fact {
+            engine.step(&policy, &Input { now, fact: named(fact, &threads) }, &mut effects);
+        }
         note(&mut effects, &mut threads, &mut decided);
     }
     decided

@@ -29,10 +29,6 @@ impl Noise {
         self.next() % n.max(1)
     }
 
-    pub fn chance(&mut self, probability: f64) -> bool {
-        self.unit() < probability
-    }
-
     /// Near enough to a standard normal for a test's noise: twelve uniforms.
     pub fn normal(&mut self) -> f64 {
         (0..12).map(|_| self.unit()).sum::<f64>() - 6.0

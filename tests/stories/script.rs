@@ -14,14 +14,16 @@ pub const START: Time = Time(1_789_948_800_000);
 
 pub struct Moment {
     pub now: Time,
-    pub what: What,
+    /// In force from here on.
+    pub policy: Option<Box<Policy>>,
+    /// `None`: only the clock goes on to here.
+    pub fact: Option<Fact<'static>>,
 }
 
-pub enum What {
-    Fact(Fact<'static>),
-    Policy(Box<Policy>),
-    /// The clock goes on to here.
-    End,
+impl Moment {
+    pub fn of(now: Time, fact: Fact<'static>) -> Moment {
+        Moment { now, policy: None, fact: Some(fact) }
+    }
 }
 
 pub struct Script {
@@ -47,8 +49,7 @@ pub fn read(facts: &str) -> Script {
             series::read(time(from, line)..time(to, line), &mut rest, &mut counters, &mut moments);
         } else {
             let at = time(first, line);
-            let what = moment(at, &mut later, &mut rest);
-            moments.push(Moment { now: at, what });
+            moments.push(moment(at, &mut later, &mut rest));
         }
         assert!(rest.words.is_empty(), "too much: {:?} in: {line}", rest.words);
     }
@@ -121,17 +122,17 @@ fn span(word: &str) -> Option<Span> {
     Some(Span::seconds(number.parse::<i64>().ok()? * unit))
 }
 
-fn moment(at: Time, policy: &mut Policy, rest: &mut Words) -> What {
+fn moment(at: Time, policy: &mut Policy, rest: &mut Words) -> Moment {
     let word = match rest.next("what happened") {
         "config" => {
             configure(policy, rest);
             policy.hash = format!("{}+", policy.hash).into();
-            return What::Policy(Box::new(policy.clone()));
+            return Moment { policy: Some(Box::new(policy.clone())), ..Moment::of(at, Fact::PolicyChanged) };
         }
-        "deploy" => return What::Fact(Fact::Deployment(deployment(at, rest))),
-        "cold_start" => return What::Fact(Fact::ColdStart { since: time(rest.next("a time"), rest.line) }),
-        "drain" => return What::Fact(Fact::Drain),
-        "end" => return What::End,
+        "deploy" => return Moment::of(at, Fact::Deployment(deployment(at, rest))),
+        "cold_start" => return Moment::of(at, Fact::ColdStart { since: time(rest.next("a time"), rest.line) }),
+        "drain" => return Moment::of(at, Fact::Drain),
+        "end" => return Moment { now: at, policy: None, fact: None },
         "freeze" => Word::Freeze(window(rest)),
         "mute" => Word::Mute(window(rest)),
         "context" => {
@@ -155,7 +156,7 @@ fn moment(at: Time, policy: &mut Policy, rest: &mut Words) -> What {
         assert_eq!(by, "by", "in: {}", rest.line);
         rest.next("a person").into()
     });
-    What::Fact(Fact::Control(Control { at, by, word }))
+    Moment::of(at, Fact::Control(Control { at, by, word }))
 }
 
 /// A deployment's name stands for its thread; the harness puts in the id.

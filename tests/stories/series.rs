@@ -4,7 +4,7 @@
 //! other series.
 
 use crate::noise::Noise;
-use crate::script::{Moment, START, What, Words};
+use crate::script::{Moment, START, Words};
 use regressd::engine::event::*;
 use regressd::engine::time::{Span, Time};
 use std::borrow::Cow;
@@ -66,11 +66,7 @@ pub fn read(times: Range<Time>, rest: &mut Words, counters: &mut Counters, momen
             while at < line.times.end {
                 let level = line.level_at(at);
                 let facts = line.facts(at, level, &line.origin(service, *instance), &mut noise, counter);
-                moments.extend(
-                    facts
-                        .into_iter()
-                        .map(|fact| Moment { now: told_at(&fact, at) + line.late, what: What::Fact(fact) }),
-                );
+                moments.extend(facts.into_iter().map(|fact| Moment::of(told_at(&fact, at) + line.late, fact)));
                 at = at + line.step;
             }
         }
