@@ -2,8 +2,11 @@
 
 pub mod align;
 pub mod checkpoint;
+pub mod client;
 pub mod clock;
 pub mod config;
+pub mod consumer;
+pub mod publisher;
 pub mod pump;
 pub mod replay;
 pub mod topics;
