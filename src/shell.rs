@@ -1,3 +1,6 @@
 //! Everything that touches the world: Kafka, files, clocks, signals, HTTP, terminals.
 
 pub mod config;
+pub mod http;
+pub mod logging;
+pub mod telemetry;
