@@ -249,6 +249,9 @@ auto.create.topics.enable=false
 log.retention.ms=-1
 message.max.bytes=8388608
 group.initial.rebalance.delay.ms=0
+# A killed broker is missed after 3 s instead of 9.
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
 group.min.session.timeout.ms=1000
 offsets.topic.num.partitions=1
 offsets.topic.replication.factor={replicas}
