@@ -5,10 +5,19 @@
 //! and why is not tested here; stories and storms do that without a broker.
 
 mod clock;
+mod daemon;
 mod http;
 mod kafka;
 mod leash;
+mod scene;
 mod topic;
+mod traffic;
 
-/// The harness alone, before anything is built upon it.
 mod broker_lifecycle;
+mod dashboards;
+mod dead_letters;
+mod mutations;
+mod outage;
+mod reload;
+mod restart;
+mod whole_path;
