@@ -1,7 +1,7 @@
 //! Waiting with a deadline.
 //!
-//! Processes and networks take the time they take: a test asks again and again until the answer is there, and fails with
-//! what it was waiting for when the deadline has come. There is no other sleep in these tests.
+//! Processes and networks take the time they take: a test asks again and again until the answer is there, and fails
+//! with what it was waiting for when the deadline has come. There is no other sleep in these tests.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

@@ -1,7 +1,7 @@
 //! What people look at: a real Prometheus scrapes the running daemon, and every query of the dashboards finds data.
 //!
-//! A panel that queries a metric the daemon doesn't have looks like calm. So each expression is run as Grafana would run
-//! it, and the alert rules are loaded and evaluated; `promtool` tests what they say when.
+//! A panel that queries a metric the daemon doesn't have looks like calm. So each expression is run as Grafana would
+//! run it, and the alert rules are loaded and evaluated; `promtool` tests what they say when.
 
 use std::fs;
 use std::net::SocketAddr;

@@ -1,7 +1,7 @@
 //! The few words of HTTP that the tests speak: one request, one whole answer.
 //!
-//! HTTP/1.0, so that no server answers in chunks. Anything that goes wrong is an error with its reason, because a server
-//! that is not there yet is asked again.
+//! HTTP/1.0, so that no server answers in chunks. Anything that goes wrong is an error with its reason, because a
+//! server that is not there yet is asked again.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -1,7 +1,8 @@
 //! A real Apache Kafka for tests: one to three brokers in KRaft mode, each its own process.
 //!
 //! A broker keeps its ports and its data when it is stopped and started again. It lives on loopback ports below the
-//! ephemeral range: in that range, a client that keeps knocking while the broker is down can end up connected to itself.
+//! ephemeral range: in that range, a client that keeps knocking while the broker is down can end up connected to
+//! itself.
 
 use std::fs;
 use std::net::TcpListener;

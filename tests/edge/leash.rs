@@ -1,7 +1,7 @@
 //! Child processes that never outlive the test run.
 //!
-//! `Drop` ends the child when a test is over or panics. A static is never dropped and a killed test run drops nothing, so
-//! beside each child stands a watchdog that reads from a pipe only we hold: when we are gone, it ends the child.
+//! `Drop` ends the child when a test is over or panics. A static is never dropped and a killed test run drops nothing,
+//! so beside each child stands a watchdog that reads from a pipe only we hold: when we are gone, it ends the child.
 
 use std::fs::File;
 use std::path::Path;

@@ -103,7 +103,8 @@ fn good(kind: &str, now: i64, n: usize) -> Vec<u8> {
              "bounds": [1.0, 2.5, 10.0], "counts": [3, 2, 1, 0], "sum": 9.75},
         ]),
         "logs" => {
-            json!({"ts": now, "service": "mutant", "env": "lab", "severity": "ERROR", "message": "declined", "labels": {}})
+            json!({"ts": now, "service": "mutant", "env": "lab", "severity": "ERROR", "message": "declined",
+            "labels": {}})
         }
         "deployments" => {
             json!({"ts": now, "id": format!("deploy-{n}"), "service": "mutant", "env": "lab", "version": "2",

@@ -1,7 +1,8 @@
 //! One daemon's surroundings: its own topics on a broker, its state folder, its configuration file.
 //!
-//! Scenes share nothing, so tests may run side by side on one broker. The settings are the defaults but for where things
-//! are, for `recommend` (so that a regression is spoken of plainly) and for judging deployments of before the start.
+//! Scenes share nothing, so tests may run side by side on one broker. The settings are the defaults but for where
+//! things are, for `recommend` (so that a regression is spoken of plainly) and for judging deployments of before the
+//! start.
 
 use std::fs;
 use std::net::SocketAddr;

@@ -1,7 +1,7 @@
 //! What services send: samples with ordinary noise, deployments, and the harm a deployment does.
 //!
-//! Everything is derived from a seed and from one moment, so that two scenes can be given the same bytes. A record's own
-//! time is a second after what it tells of, as if it had been sent then.
+//! Everything is derived from a seed and from one moment, so that two scenes can be given the same bytes. A record's
+//! own time is a second after what it tells of, as if it had been sent then.
 
 use serde_json::json;
 
