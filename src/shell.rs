@@ -1,3 +1,12 @@
 //! Everything that touches the world: Kafka, files, clocks, signals, HTTP, terminals.
 
+pub mod align;
+pub mod checkpoint;
+pub mod client;
+pub mod clock;
 pub mod config;
+pub mod consumer;
+pub mod publisher;
+pub mod pump;
+pub mod replay;
+pub mod topics;
