@@ -6,3 +6,5 @@
 pub mod inbound;
 pub mod outbound;
 pub mod recording;
+pub mod rejected;
+mod text;

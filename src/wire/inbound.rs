@@ -1,4 +1,17 @@
-//! Messages from the input topics, decoded into facts.
+//! Messages from the input topics, decoded into facts: one object or an array of them, all or nothing.
+//!
+//! One pass, borrowing text from the message. Unknown fields are ignored, `null` is absent, an empty optional text is
+//! absent, a field given twice is refused. A message that breaks a rule gives no fact at all and a `Rejected` that
+//! names the field. Only JSON is read here; other formats are known by sight and refused by name.
+
+mod control;
+mod deployments;
+mod document;
+mod fields;
+mod logs;
+mod metrics;
+
+pub use super::rejected::{RejectReason, Rejected};
 
 use crate::engine::event::Fact;
 
@@ -11,15 +24,20 @@ pub enum Kind {
     Control,
 }
 
-/// A message that can't be taken.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Rejected {
-    pub reason: &'static str,
-    /// For a person: what is wrong, where; never a secret's value.
-    pub detail: String,
-}
-
 /// Appends the message's facts, or takes none of it.
-pub fn decode<'a>(_kind: Kind, _payload: &'a [u8], _facts: &mut Vec<Fact<'a>>) -> Result<(), Rejected> {
-    Ok(())
+///
+/// # Errors
+/// The first thing that is wrong with the message. `facts` is then as it was before.
+pub fn decode<'a>(kind: Kind, payload: &'a [u8], facts: &mut Vec<Fact<'a>>) -> Result<(), Rejected> {
+    let before = facts.len();
+    let taken = match kind {
+        Kind::Metrics => document::read::<metrics::SampleFields>(payload, facts),
+        Kind::Logs => document::read::<logs::LogFields>(payload, facts),
+        Kind::Deployments => document::read::<deployments::DeploymentFields>(payload, facts),
+        Kind::Control => document::read::<control::ControlFields>(payload, facts),
+    };
+    if taken.is_err() {
+        facts.truncate(before);
+    }
+    taken
 }

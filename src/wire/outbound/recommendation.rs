@@ -1,0 +1,163 @@
+//! The recommendations topic: what is advised, about which deployment, on what evidence.
+//!
+//! Field names and their order are fixed here and pinned by published examples; nothing here decides anything.
+
+use super::cloud_event::{DecisionField, message, readable, rfc3339, rounded};
+use super::{Message, Stamp};
+use crate::engine::effect::{Coverage, Evidence, Guardrails, Recommendation};
+use crate::engine::event::Deployment;
+use serde::Serialize;
+
+pub fn recommendation(said: &Recommendation, stamp: &Stamp) -> Message {
+    let data = RecommendationFields {
+        recommendation: &said.thread,
+        lifecycle: said.lifecycle.word(),
+        action: said.action.word(),
+        verdict: said.verdict.word(),
+        risk: said.risk,
+        summary: &said.summary,
+        deployment: DeploymentFields::of(&said.deployment),
+        evidence: said.evidence.iter().map(EvidenceFields::of).collect(),
+        coverage: said.coverage.iter().map(CoverageFields::of).collect(),
+        guardrails: GuardrailFields::of(&said.guardrails),
+        decision: DecisionField::of(stamp),
+    };
+    let about = (&*said.deployment.env, &*said.deployment.service);
+    let identity = format!("{}\0{}", said.thread, said.sequence);
+    message(stamp, "dev.regressd.recommendation.v1", about, said.at, identity.as_bytes(), data)
+}
+
+#[derive(Serialize)]
+struct RecommendationFields<'a> {
+    recommendation: &'a str,
+    lifecycle: &'static str,
+    action: &'static str,
+    verdict: &'static str,
+    #[serde(serialize_with = "rounded")]
+    risk: f64,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    summary: &'a str,
+    deployment: DeploymentFields<'a>,
+    evidence: Vec<EvidenceFields<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    coverage: Vec<CoverageFields<'a>>,
+    guardrails: GuardrailFields,
+    decision: DecisionField<'a>,
+}
+
+#[derive(Serialize)]
+struct DeploymentFields<'a> {
+    id: &'a str,
+    service: &'a str,
+    env: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous_version: Option<&'a str>,
+    ts: i64,
+}
+
+impl DeploymentFields<'_> {
+    fn of(deployment: &Deployment) -> DeploymentFields<'_> {
+        DeploymentFields {
+            id: &deployment.id,
+            service: &deployment.service,
+            env: &deployment.env,
+            version: deployment.version.as_deref(),
+            previous_version: deployment.previous_version.as_deref(),
+            ts: deployment.at.0,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct EvidenceFields<'a> {
+    signal: &'a str,
+    direction: &'static str,
+    #[serde(serialize_with = "rounded")]
+    baseline: f64,
+    #[serde(serialize_with = "rounded")]
+    current: f64,
+    #[serde(serialize_with = "rounded")]
+    change: f64,
+    /// Absent where the baseline is zero, or so near to it that the ratio says nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ratio: Option<f64>,
+    onset: i64,
+    #[serde(serialize_with = "rounded")]
+    strength: f64,
+    samples: SampleCounts,
+    method: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    instances: &'a [String],
+}
+
+#[derive(Serialize)]
+struct SampleCounts {
+    baseline: u64,
+    current: u64,
+}
+
+impl EvidenceFields<'_> {
+    fn of(evidence: &Evidence) -> EvidenceFields<'_> {
+        let ratio = evidence.current / evidence.baseline;
+        EvidenceFields {
+            signal: &evidence.signal,
+            direction: evidence.direction.word(),
+            baseline: evidence.baseline,
+            current: evidence.current,
+            change: evidence.current - evidence.baseline,
+            ratio: (evidence.baseline != 0.0 && ratio.is_finite()).then(|| readable(ratio)),
+            onset: evidence.onset.0,
+            strength: evidence.strength,
+            samples: SampleCounts { baseline: evidence.samples_baseline, current: evidence.samples_current },
+            method: evidence.method.word(),
+            unit: evidence.unit.as_deref(),
+            instances: &evidence.instances,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct CoverageFields<'a> {
+    signal: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    smallest_change: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lack: Option<&'static str>,
+}
+
+impl CoverageFields<'_> {
+    fn of(coverage: &Coverage) -> CoverageFields<'_> {
+        CoverageFields {
+            signal: &coverage.signal,
+            smallest_change: coverage.smallest_change.map(readable),
+            lack: coverage.lack.map(|lack| lack.word()),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct GuardrailFields {
+    automation: &'static str,
+    requires_approval: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cooldown_until: Option<String>,
+    reasons: Vec<&'static str>,
+}
+
+impl GuardrailFields {
+    fn of(guardrails: &Guardrails) -> GuardrailFields {
+        GuardrailFields {
+            automation: guardrails.automation.word(),
+            requires_approval: guardrails.requires_approval,
+            expires: guardrails.expires.map(rfc3339),
+            cooldown_until: guardrails.cooldown_until.map(rfc3339),
+            reasons: guardrails.reasons.iter().map(|reason| reason.word()).collect(),
+        }
+    }
+}
