@@ -1,10 +1,30 @@
 //! The configuration: what an operator writes, checked whole, in the terms the rest of the program uses.
+//!
+//! Built-in defaults, then a TOML file, then the environment. The order is known here; the keys stand in `keys`, their
+//! forms in `form`, merging in `layers`, the telling of mistakes in `section`. All mistakes are told at once, each with
+//! the path of its key, what was found and what is allowed; a secret's value is told nowhere. Watching the file for
+//! changes is `reload`'s affair.
+
+mod form;
+mod keys;
+mod layers;
+mod mask;
+mod section;
+#[cfg(test)]
+mod tests;
 
 use crate::engine::policy::Policy;
 use crate::engine::time::Span;
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use section::Reading;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// A file beyond this is no configuration; it is refused unread.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -12,11 +32,13 @@ pub struct Config {
     pub state: State,
     pub http: Http,
     pub log: Log,
-    /// Everything the engine is told; takes effect on reload.
+    /// Everything the engine is told; takes effect on reload. Its `hash` covers its settings and nothing else.
     pub policy: Policy,
+    /// Every setting in force, path to value, secrets masked: for logs and for `changes`.
+    pub rendering: BTreeMap<String, String>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Kafka {
     pub brokers: String,
     pub group: String,
@@ -37,6 +59,7 @@ pub enum PastDeployments {
     Judge,
 }
 
+/// No name stands twice, whether in a list or in two fields.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Topics {
     pub metrics: Vec<String>,
@@ -67,12 +90,188 @@ pub struct Log {
 }
 
 /// Every mistake found, each with the path of its key.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Mistakes(pub Vec<String>);
 
+/// One setting that differs between two configurations.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    pub path: String,
+    /// `None` where it was, or is, not set at all. Secrets are masked, and so may look the same.
+    pub old: Option<String>,
+    pub new: Option<String>,
+}
+
 impl Config {
-    /// Built-in defaults, then the file, then the environment (`REGRESSD__KAFKA__BROKERS=…`).
-    pub fn load(_file: Option<&Path>) -> Result<Config, Mistakes> {
-        Err(Mistakes(Vec::new()))
+    /// Built-in defaults, then the file, then the environment (`REGRESSD__KAFKA__BROKERS=…`). Without a file, the other
+    /// two.
+    pub fn load(file: Option<&Path>) -> Result<Config, Mistakes> {
+        let text = match file {
+            Some(path) => read_file(path).map_err(|error| Mistakes(vec![format!("{}: {error}", path.display())]))?,
+            None => String::new(),
+        };
+        Config::from_text(&text)
+    }
+
+    /// The same, from a file's text that was read already.
+    pub fn from_text(text: &str) -> Result<Config, Mistakes> {
+        Config::from_layers(text, std::env::vars_os())
+    }
+
+    /// The same, without the environment.
+    pub fn from_toml_str(text: &str) -> Result<Config, Mistakes> {
+        Config::from_layers(text, [])
+    }
+
+    fn from_layers(
+        text: &str,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Config, Mistakes> {
+        let tree = layers::merge(text, environment)?;
+        let reading = Reading::default();
+        let mut config = keys::config(reading.root(tree));
+        config.rendering = reading.finish()?;
+        config.policy.hash = policy_hash(&config.rendering).into();
+        Ok(config)
+    }
+
+    /// What differs in `new`, by path.
+    pub fn changes(&self, new: &Config) -> Vec<Change> {
+        let paths: BTreeSet<&String> = self.rendering.keys().chain(new.rendering.keys()).collect();
+        let is_changed = |path: &str| match path.strip_prefix("kafka.properties.") {
+            // A masked secret looks the same before and after.
+            Some(name) => self.kafka.properties.get(name) != new.kafka.properties.get(name),
+            None => self.rendering.get(path) != new.rendering.get(path),
+        };
+        let change = |path: &String| Change {
+            path: path.clone(),
+            old: self.rendering.get(path).cloned(),
+            new: new.rendering.get(path).cloned(),
+        };
+        paths.into_iter().filter(|path| is_changed(path)).map(change).collect()
+    }
+
+    /// `self` as far as it can take effect in a running daemon whose configuration is `running`; what needs a restart
+    /// stays as it is there.
+    pub fn within(self, running: &Config) -> Config {
+        let needs_restart = |path: &String| needs_restart(path);
+        let kept = running.rendering.iter().filter(|(path, _)| needs_restart(path));
+        let taken = self.rendering.iter().filter(|(path, _)| !needs_restart(path));
+        Config {
+            rendering: kept.chain(taken).map(|(path, value)| (path.clone(), value.clone())).collect(),
+            kafka: running.kafka.clone(),
+            state: running.state.clone(),
+            http: running.http.clone(),
+            log: Log { json: running.log.json, level: self.log.level },
+            policy: self.policy,
+        }
     }
 }
+
+impl Change {
+    pub fn needs_restart(&self) -> bool {
+        needs_restart(&self.path)
+    }
+}
+
+/// Checks a file as the daemon would read it, environment included, and says what it comes to: one line, then what
+/// differs from the defaults.
+pub fn check_config(path: &Path) -> Result<String, Mistakes> {
+    let config = Config::load(Some(path))?;
+    let changes = Config::from_toml_str("")?.changes(&config);
+    let differs = match changes.len() {
+        0 => "as the defaults".to_owned(),
+        1 => "1 setting differs from the defaults".to_owned(),
+        n => format!("{n} settings differ from the defaults"),
+    };
+    let mut text = format!("{}: OK, policy {}, {differs}", path.display(), config.policy.hash);
+    for change in changes {
+        text += &format!("\n  {change}");
+    }
+    Ok(text)
+}
+
+/// Reads a configuration file; the error is told without the path.
+pub fn read_file(path: &Path) -> Result<String, String> {
+    let told = |error: std::io::Error| format!("can't be read: {error}");
+    let bytes = std::fs::metadata(path).map_err(told)?.len();
+    if bytes > FILE_BYTES_MAX {
+        return Err(format!("can't be read: expected at most {FILE_BYTES_MAX} bytes; found {bytes}"));
+    }
+    std::fs::read_to_string(path).map_err(told)
+}
+
+fn needs_restart(path: &str) -> bool {
+    let first = path.split('.').next();
+    matches!(first, Some("kafka" | "state" | "http")) || path == "log.format"
+}
+
+/// Two policies that differ have different hashes, whatever the order or the spelling in the file.
+fn policy_hash(rendering: &BTreeMap<String, String>) -> String {
+    let is_policy = |path: &str| !needs_restart(path) && !path.starts_with("log.");
+    let lines = rendering.iter().filter(|(path, _)| is_policy(path));
+    // Quoted, so that no value can look like the next line.
+    let canonical: String = lines.map(|(path, value)| format!("{path}={value:?}\n")).collect();
+    format!("{:016x}", xxh3_64(canonical.as_bytes()))
+}
+
+impl Default for Config {
+    /// Everything as when nobody sets anything, but for the rendering and the hash, which only a reading fills in.
+    fn default() -> Config {
+        Config {
+            kafka: Kafka {
+                brokers: "localhost:9092".to_owned(),
+                group: "regressd".to_owned(),
+                cluster: "default".to_owned(),
+                topics: Topics {
+                    metrics: vec!["metrics".to_owned()],
+                    logs: vec!["logs".to_owned()],
+                    deployments: vec!["deployments".to_owned()],
+                    control: vec!["control".to_owned()],
+                    recommendations: "rollback-recommendations".to_owned(),
+                    audit: "regressd.audit".to_owned(),
+                    dead_letter: "regressd.dead-letter".to_owned(),
+                },
+                message_bytes_max: 1 << 20,
+                past_deployments: PastDeployments::Learn,
+                properties: BTreeMap::new(),
+            },
+            state: State { dir: PathBuf::from("regressd-state"), checkpoint_every: Span::seconds(30) },
+            http: Http { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)) },
+            log: Log { json: false, level: "info".to_owned() },
+            policy: Policy::default(),
+            rendering: BTreeMap::new(),
+        }
+    }
+}
+
+impl fmt::Debug for Kafka {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let masked: BTreeMap<&str, &str> =
+            self.properties.iter().map(|(name, value)| (name.as_str(), mask::masked(name, value))).collect();
+        f.debug_struct("Kafka")
+            .field("brokers", &self.brokers)
+            .field("group", &self.group)
+            .field("cluster", &self.cluster)
+            .field("topics", &self.topics)
+            .field("message_bytes_max", &self.message_bytes_max)
+            .field("past_deployments", &self.past_deployments)
+            .field("properties", &masked)
+            .finish()
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let or_unset = |value: &Option<String>| value.clone().unwrap_or_else(|| "(not set)".to_owned());
+        write!(f, "{}: {} -> {}", self.path, or_unset(&self.old), or_unset(&self.new))
+    }
+}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for Mistakes {}

@@ -1,0 +1,276 @@
+//! The keys: every setting there is, with its default, its form and its limits, each in one line.
+//!
+//! `config/regressd.toml` documents them; a test holds the two together. What a form accepts is the form's affair; how
+//! mistakes are told is the section's. Only what several keys must agree on is checked here by itself.
+
+use super::form::{self, DIRECTIONS};
+use super::section::{Render, Section};
+use super::{Config, Http, Kafka, Log, PastDeployments, State, Topics};
+use crate::engine::effect::Automation;
+use crate::engine::policy::{
+    AutomationRule, DetectionPolicy, GatePolicy, Glob, Limits, Policy, RateLimit, SignalRule, WatchPolicy,
+};
+use crate::engine::time::Span;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Rules are tried in turn for every new signal, so that a thousand cost microseconds each time.
+const RULES_MAX: usize = 1_000;
+const SECOND: Span = Span::seconds(1);
+const WEEK: Span = Span(7 * Span::DAY.0);
+
+/// Reads every key; mistakes are noted in the section's reading. The rendering and the policy's hash stay empty.
+pub fn config(mut root: Section) -> Config {
+    let defaults = Config::default();
+    let config = Config {
+        kafka: kafka(root.section("kafka"), defaults.kafka),
+        state: state(root.section("state"), defaults.state),
+        http: http(root.section("http"), defaults.http),
+        log: log(root.section("log"), defaults.log),
+        policy: policy(&mut root, defaults.policy),
+        rendering: BTreeMap::new(),
+    };
+    root.done();
+    config
+}
+
+fn kafka(mut section: Section, defaults: Kafka) -> Kafka {
+    let past: &[_] = &[("learn", PastDeployments::Learn), ("judge", PastDeployments::Judge)];
+    let kafka = Kafka {
+        brokers: section.read("brokers", defaults.brokers, form::brokers),
+        group: section.read("group", defaults.group, form::name),
+        cluster: section.read("cluster", defaults.cluster, form::name),
+        topics: topics(section.section("topics"), defaults.topics),
+        message_bytes_max: section.read(
+            "message_bytes_max",
+            defaults.message_bytes_max as u64,
+            form::count(1_024..=67_108_864),
+        ) as usize,
+        past_deployments: section.read("past_deployments", defaults.past_deployments, form::one_of(past)),
+        properties: properties(section.section("properties")),
+    };
+    section.done();
+    kafka
+}
+
+fn topics(mut section: Section, defaults: Topics) -> Topics {
+    let topics = Topics {
+        metrics: section.read("metrics", defaults.metrics, form::topics),
+        logs: section.read("logs", defaults.logs, form::topics),
+        deployments: section.read("deployments", defaults.deployments, form::topics),
+        control: section.read("control", defaults.control, form::topics),
+        recommendations: section.read("recommendations", defaults.recommendations, form::topic),
+        audit: section.read("audit", defaults.audit, form::topic),
+        dead_letter: section.read("dead_letter", defaults.dead_letter, form::topic),
+    };
+    if topics.deployments.is_empty() {
+        section.wrong("deployments", "expected at least one topic: without deployments there is nothing to watch");
+    }
+    if topics.metrics.is_empty() && topics.logs.is_empty() {
+        section.wrong("metrics", "expected at least one topic here or in logs; found none");
+    }
+    let mut taken: BTreeMap<&str, &str> = BTreeMap::new();
+    let lists = [
+        ("metrics", topics.metrics.as_slice()),
+        ("logs", &topics.logs),
+        ("deployments", &topics.deployments),
+        ("control", &topics.control),
+        ("recommendations", std::slice::from_ref(&topics.recommendations)),
+        ("audit", std::slice::from_ref(&topics.audit)),
+        ("dead_letter", std::slice::from_ref(&topics.dead_letter)),
+    ];
+    for (key, names) in lists {
+        for name in names {
+            if let Some(other) = taken.insert(name, key) {
+                let what = format!("expected a topic named nowhere else; found {name:?}, which stands in {other} too");
+                section.wrong(key, &what);
+            }
+        }
+    }
+    section.done();
+    topics
+}
+
+/// What is handed to librdkafka. What the daemon's promises rest on is not to be had.
+fn properties(section: Section) -> BTreeMap<String, String> {
+    const OWN: [(&str, &str); 9] = [
+        ("bootstrap.servers", "set kafka.brokers"),
+        ("metadata.broker.list", "set kafka.brokers"),
+        ("group.id", "set kafka.group"),
+        ("enable.auto.commit", "positions are committed with the checkpoints"),
+        ("auto.commit.enable", "positions are committed with the checkpoints"),
+        ("enable.auto.offset.store", "positions are committed with the checkpoints"),
+        ("enable.idempotence", "repeats and reorderings are prevented by it"),
+        ("acks", "a recommendation counts as published when all replicas have it"),
+        ("request.required.acks", "a recommendation counts as published when all replicas have it"),
+    ];
+    for (name, why) in OWN {
+        if section.has(name) {
+            section.wrong(name, &format!("expected no property that regressd sets itself; found one ({why})"));
+        }
+    }
+    section.free(form::any_text)
+}
+
+fn state(mut section: Section, defaults: State) -> State {
+    let state = State {
+        dir: section.read("dir", defaults.dir, form::path),
+        checkpoint_every: section.read(
+            "checkpoint_every",
+            defaults.checkpoint_every,
+            form::duration(SECOND..=Span::HOUR),
+        ),
+    };
+    section.done();
+    state
+}
+
+fn http(mut section: Section, defaults: Http) -> Http {
+    let http = Http { listen: section.read("listen", defaults.listen, form::address) };
+    section.done();
+    http
+}
+
+fn log(mut section: Section, defaults: Log) -> Log {
+    let formats: &[_] = &[("pretty", Format(false)), ("json", Format(true))];
+    let log = Log {
+        json: section.read("format", Format(defaults.json), form::one_of(formats)).0,
+        level: section.read("level", defaults.level, form::log_filter),
+    };
+    section.done();
+    log
+}
+
+fn policy(root: &mut Section, defaults: Policy) -> Policy {
+    Policy {
+        hash: "".into(),
+        watch: watch(root.section("watch"), defaults.watch),
+        signals: signals(root.list("signals", RULES_MAX)),
+        detection: detection(root.section("detection"), defaults.detection),
+        automation: automation(root.list("automation", RULES_MAX)),
+        gate: gate(root.section("gate"), defaults.gate),
+        limits: limits(root.section("limits"), defaults.limits),
+    }
+}
+
+fn watch(mut section: Section, defaults: WatchPolicy) -> WatchPolicy {
+    let watch = WatchPolicy {
+        duration: section.read("duration", defaults.duration, form::duration(Span::minutes(5)..=WEEK)),
+        lateness: section.read("lateness", defaults.lateness, form::duration(SECOND..=Span::HOUR)),
+        ahead: section.read("ahead", defaults.ahead, form::duration(SECOND..=Span::HOUR)),
+    };
+    if watch.lateness > watch.duration {
+        let (found, most) = (watch.lateness.render(), watch.duration.render());
+        section.wrong("lateness", &format!("expected at most watch.duration ({most}); found {found}"));
+    }
+    section.done();
+    watch
+}
+
+fn signals(sections: Vec<Section>) -> Vec<SignalRule> {
+    let (mut rules, mut taken) = (Vec::new(), BTreeMap::new());
+    for mut section in sections {
+        let metric = section.required("metric", "a pattern such as \"http.server.*\"", form::glob);
+        let worse = section.required("direction", "one of increase, decrease, either", form::one_of(DIRECTIONS));
+        let min_change = section.optional("min_change", form::positive(1_000.0));
+        let critical = section.read("critical", false, form::flag);
+        if let Some(Glob(pattern)) = &metric
+            && let Some(other) = taken.insert(pattern.clone(), section.path().to_owned())
+        {
+            let what = format!("expected a pattern of its own; found {pattern:?}, which {other} has taken already");
+            section.wrong("metric", &what);
+        }
+        if let (Some(metric), Some(worse)) = (metric, worse) {
+            rules.push(SignalRule { metric, worse, min_change, critical });
+        }
+        section.done();
+    }
+    rules
+}
+
+fn detection(mut section: Section, defaults: DetectionPolicy) -> DetectionPolicy {
+    let detection = DetectionPolicy {
+        false_alarm_rate: section.read("false_alarm_rate", defaults.false_alarm_rate, form::positive(0.5)),
+        min_history: section.read("min_history", defaults.min_history, form::duration(Span::MINUTE..=WEEK)),
+    };
+    section.done();
+    detection
+}
+
+fn automation(sections: Vec<Section>) -> Vec<AutomationRule> {
+    let levels: &[_] =
+        &[("shadow", Automation::Shadow), ("advise", Automation::Advise), ("recommend", Automation::Recommend)];
+    let (mut rules, mut taken) = (Vec::new(), BTreeSet::new());
+    for mut section in sections {
+        let service = section.read("service", Glob("*".into()), form::glob);
+        let env = section.read("env", Glob("*".into()), form::glob);
+        let level = section.required("level", "one of shadow, advise, recommend", form::one_of(levels));
+        if !taken.insert((service.0.clone(), env.0.clone())) {
+            section.wrong("service", "expected a service and env of its own; found both in a rule above");
+        }
+        if let Some(level) = level {
+            rules.push(AutomationRule { service, env, level });
+        }
+        section.done();
+    }
+    rules
+}
+
+fn gate(mut section: Section, defaults: GatePolicy) -> GatePolicy {
+    let gate = GatePolicy {
+        cooldown: section.read("cooldown", defaults.cooldown, form::duration(SECOND..=WEEK)),
+        expires: section.read("expires", defaults.expires, form::duration(Span::MINUTE..=WEEK)),
+        service_limit: rate_limit(section.section("service_limit"), defaults.service_limit),
+        fleet_limit: rate_limit(section.section("fleet_limit"), defaults.fleet_limit),
+    };
+    section.done();
+    gate
+}
+
+fn rate_limit(mut section: Section, defaults: RateLimit) -> RateLimit {
+    let limit = RateLimit {
+        burst: section.read("burst", u64::from(defaults.burst), form::count(1..=100_000)) as u32,
+        per_hour: section.read("per_hour", defaults.per_hour, form::positive(100_000.0)),
+    };
+    section.done();
+    limit
+}
+
+fn limits(mut section: Section, defaults: Limits) -> Limits {
+    let mut read =
+        |key: &str, default: usize, most: u64| section.read(key, default as u64, form::count(1..=most)) as usize;
+    let limits = Limits {
+        services: read("services", defaults.services, 1_000_000),
+        signals: read("signals", defaults.signals, 10_000_000),
+        series: read("series", defaults.series, 100_000_000),
+        watches: read("watches", defaults.watches, 100_000),
+        windows: read("windows", defaults.windows, 100_000),
+    };
+    section.done();
+    limits
+}
+
+/// Whether logs are JSON, as the word that the file has for it.
+#[derive(Clone, Copy)]
+struct Format(bool);
+
+impl Render for Format {
+    fn render(&self) -> String {
+        if self.0 { "json" } else { "pretty" }.to_owned()
+    }
+}
+
+impl Render for PastDeployments {
+    fn render(&self) -> String {
+        match self {
+            PastDeployments::Learn => "learn",
+            PastDeployments::Judge => "judge",
+        }
+        .to_owned()
+    }
+}
+
+impl Render for Automation {
+    fn render(&self) -> String {
+        self.word().to_owned()
+    }
+}
