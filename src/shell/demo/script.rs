@@ -101,15 +101,15 @@ impl Script {
     }
 
     /// The person on call has read a recommendation to roll `bad` back, at `now`.
-    pub fn advised(&mut self, now: Time, recommendation: &str, bad: &Deployed) {
+    pub fn advised(&mut self, now: Time, recommendation: &str, bad: &Deploy) {
         self.rollbacks += 1;
         let approve = Act::Approve { recommendation: recommendation.to_owned() };
         let back = Act::Deploy(Deploy {
             id: format!("rollback-{}", self.rollbacks),
             service: bad.service.clone(),
             kind: "rollback",
-            from: bad.version.clone(),
-            to: bad.previous_version.clone(),
+            from: bad.to.clone(),
+            to: bad.from.clone(),
             instances: bad.instances.clone(),
             fault: Fault::default(),
         });
@@ -121,15 +121,6 @@ impl Script {
         let place = self.pending.partition_point(|other| other.at <= scene.at);
         self.pending.insert(place, scene);
     }
-}
-
-/// What a recommendation is about, as far as a rollback needs it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Deployed {
-    pub service: String,
-    pub version: String,
-    pub previous_version: String,
-    pub instances: Vec<String>,
 }
 
 fn deploy(id: &str, service: &str, [from, to]: [&str; 2], instances: Vec<String>, fault: Fault) -> Act {
@@ -198,11 +189,9 @@ mod tests {
     fn advice_is_approved_then_followed() {
         let mut script = Script::new(START);
         script.due(START + PLAY);
-        let bad = Deployed {
-            service: "checkout".into(),
-            version: "1.43.0".into(),
-            previous_version: "1.42.0".into(),
-            instances: vec!["checkout-1".into()],
+        let Act::Deploy(bad) = deploy("d", "checkout", ["1.42.0", "1.43.0"], vec!["checkout-1".into()], CHECKOUT_FAULT)
+        else {
+            unreachable!("it is a deployment")
         };
         let mut fleet = Fleet::new(1, START);
         fleet.install("checkout", &bad.instances, "1.43.0", CHECKOUT_FAULT);
