@@ -1,1 +1,90 @@
-fn main() {}
+//! Arguments in, exit code out: 0 well, 1 failed, 2 used or configured wrongly.
+//!
+//! What the commands do is the shell's; this file only reads the command line and says what went wrong.
+
+use clap::{Parser, Subcommand};
+use regressd::shell::config::{Config, check_config};
+use regressd::shell::replay;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Finds the regressions a deployment caused and recommends rollbacks to people.
+#[derive(Parser)]
+#[command(name = "regressd", version = version(), arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a recording (`kcat -J`) through the same pipeline, with no broker and no wall clock
+    Replay {
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The recording; `-` or nothing reads standard input
+        #[arg(long, value_name = "FILE")]
+        from: Option<PathBuf>,
+        /// Close the watches still open at the end, on the data there is
+        #[arg(long)]
+        drain: bool,
+    },
+    /// Check a configuration file and name every mistake in it
+    CheckConfig {
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+}
+
+/// What went wrong decides the exit code.
+enum Failure {
+    Failed(String),
+    Mistaken(Vec<String>),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Replay { config, from, drain } => load(config.as_deref()).and_then(|config| {
+            let from = from.filter(|path| path != Path::new("-"));
+            replay::replay(config, &replay::Options { from, drain }).map_err(Failure::Failed)
+        }),
+        Command::CheckConfig { file } => match check_config(&file) {
+            Ok(text) => print(&text),
+            Err(mistakes) => Err(Failure::Mistaken(mistakes.0)),
+        },
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Failed(why)) => {
+            say(&format!("regressd: {why}"));
+            ExitCode::from(1)
+        }
+        Err(Failure::Mistaken(mistakes)) => {
+            mistakes.iter().for_each(|mistake| say(&format!("regressd: {mistake}")));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// The build's revision stands behind the version where the build was told one.
+fn version() -> &'static str {
+    match option_env!("REGRESSD_REVISION") {
+        Some(revision) => format!("{} ({revision})", env!("CARGO_PKG_VERSION")).leak(),
+        None => env!("CARGO_PKG_VERSION"),
+    }
+}
+
+fn load(file: Option<&Path>) -> Result<Arc<Config>, Failure> {
+    Config::load(file).map(Arc::new).map_err(|mistakes| Failure::Mistaken(mistakes.0))
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    writeln!(std::io::stdout().lock(), "{text}").map_err(|e| Failure::Failed(e.to_string()))
+}
+
+/// When standard error is gone there is nobody left to tell, and the exit code still says it.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}

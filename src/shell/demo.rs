@@ -58,7 +58,7 @@ pub fn demo(options: &DemoOptions) -> Result<(), Failure> {
         fleet: fleet::Fleet::new(SEED, start),
         script: script::Script::new(curtain),
         interrupted,
-        pace: if paint.terminal() { Duration::from_millis(50) } else { Duration::ZERO },
+        pace: if paint.terminal { Duration::from_millis(50) } else { Duration::ZERO },
         told: Told::default(),
         stage,
     };
@@ -71,7 +71,10 @@ pub fn demo(options: &DemoOptions) -> Result<(), Failure> {
 /// The order of the evening.
 fn perform(show: &mut Show, start: Time, curtain: Time, keep: bool) -> Result<(), Failure> {
     show.quiet_day(start)?;
-    println!("{}\n", show.paint.ink(Ink::Dim, "A quiet day is in the baselines. Now the play, in quick motion (times are UTC)."));
+    println!(
+        "{}\n",
+        show.paint.ink(Ink::Dim, "A quiet day is in the baselines. Now the play, in quick motion (times are UTC).")
+    );
     show.play(curtain)?;
     if show.over() {
         return Ok(());
@@ -81,7 +84,11 @@ fn perform(show: &mut Show, start: Time, curtain: Time, keep: bool) -> Result<()
     }
     println!("\n{}\n\n{}", closing::summary(show.paint, &show.told), closing::next_steps(show.paint));
     if keep {
-        println!("\n{}", show.paint.ink(Ink::Bold, &format!("Going on in real time: http://{}/metrics (Ctrl-C ends it)", show.metrics)));
+        println!(
+            "\n{}",
+            show.paint
+                .ink(Ink::Bold, &format!("Going on in real time: http://{}/metrics (Ctrl-C ends it)", show.metrics))
+        );
         show.real_time(curtain + script::PLAY)?;
     }
     Ok(())

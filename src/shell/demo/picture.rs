@@ -8,6 +8,8 @@ use std::io::IsTerminal;
 #[derive(Clone, Copy)]
 pub struct Paint {
     colour: bool,
+    /// Whether a person may be looking.
+    pub terminal: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -24,12 +26,13 @@ impl Paint {
     pub fn for_stdout() -> Paint {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Paint { colour: std::io::stdout().is_terminal() && !refused && !dumb }
+        let terminal = std::io::stdout().is_terminal();
+        Paint { colour: terminal && !refused && !dumb, terminal }
     }
 
     #[cfg(test)]
     pub fn plain() -> Paint {
-        Paint { colour: false }
+        Paint { colour: false, terminal: false }
     }
 
     pub fn ink(self, ink: Ink, text: &str) -> String {

@@ -10,6 +10,7 @@ use super::scrape::Scrape;
 use super::script::{Act, Deploy, HISTORY, PLAY, Scene, Script};
 use super::stage::{Failure, Heard, Stage};
 use crate::engine::time::{Span, Time};
+use crate::shell::clock::wall;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -81,6 +82,20 @@ impl Show {
             std::thread::sleep(self.pace.saturating_sub(begun.elapsed()));
         }
         bar.finish_and_clear();
+        Ok(())
+    }
+
+    /// Ordinary life after the play: catches up with the wall clock, then goes on with it.
+    pub fn real_time(&mut self, from: Time) -> Result<(), Failure> {
+        let mut at = from;
+        while !self.over() {
+            if at + Span::MINUTE > wall() {
+                std::thread::sleep(Duration::from_millis(100));
+                continue;
+            }
+            at = at + Span::MINUTE;
+            self.minute(at)?.iter().for_each(|text| println!("{text}"));
+        }
         Ok(())
     }
 

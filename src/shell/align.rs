@@ -1,0 +1,293 @@
+//! Partitions in order of time while any of them has a backlog.
+//!
+//! The log's time only goes forward. If one partition were read an hour ahead of another, the other's facts would all
+//! be late. So the message with the smallest timestamp goes first, and a choice is made only when every partition has
+//! shown its next message or has nothing more to show. A partition that does neither can't hold up the rest for ever:
+//! after a bounded wait the choice is made without it. Nothing here knows Kafka or a clock; the caller says how much
+//! time has passed and whether a partition is at its end.
+
+use crate::engine::time::Time;
+use std::collections::VecDeque;
+
+/// What all partitions together may buffer: 64 MiB, shared out evenly.
+const BYTES_MAX: usize = 64 << 20;
+
+/// No partition's share is smaller (a fetch brings this much at least) or larger than this.
+const SHARE: (usize, usize) = (256 << 10, 4 << 20);
+
+/// What a buffered message costs besides its bytes, roughly.
+const OVERHEAD: usize = 96;
+
+/// How long a partition that shows nothing may hold up the others.
+pub const WAIT_MS: u64 = 2_000;
+
+/// Names a partition among those that are aligned.
+pub type Slot = usize;
+
+/// A message that waits for its turn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Waiting {
+    pub at: Time,
+    pub offset: i64,
+    pub key: Option<Vec<u8>>,
+    pub payload: Vec<u8>,
+}
+
+impl Waiting {
+    fn cost(&self) -> usize {
+        self.payload.len() + self.key.as_ref().map_or(0, Vec::len) + OVERHEAD
+    }
+}
+
+/// What is to be done next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Next {
+    Take(Slot, Waiting),
+    /// Something is buffered, but another partition has to show its next message first.
+    Wait,
+    /// Nothing is buffered.
+    Empty,
+}
+
+/// One queue for each partition.
+#[derive(Default)]
+pub struct Align {
+    lanes: Vec<Option<Lane>>,
+    /// Since when, on the caller's watch, a choice has been held up.
+    held_up_since: Option<u64>,
+}
+
+#[derive(Default)]
+struct Lane {
+    queue: VecDeque<Waiting>,
+    bytes: usize,
+    /// Has nothing more to show, or has been given up on; until its next message.
+    ended: bool,
+    paused: bool,
+}
+
+impl Align {
+    /// Begins (or begins again, empty) to align a partition.
+    pub fn assign(&mut self, slot: Slot) {
+        if self.lanes.len() <= slot {
+            self.lanes.resize_with(slot + 1, || None);
+        }
+        self.lanes[slot] = Some(Lane::default());
+        self.held_up_since = None;
+    }
+
+    /// Forgets a partition and what it has buffered.
+    pub fn revoke(&mut self, slot: Slot) {
+        if let Some(lane) = self.lanes.get_mut(slot) {
+            *lane = None;
+        }
+    }
+
+    /// Whether a message of this partition may be taken at once: nothing waits, and nobody else has anything to show.
+    /// If so, the partition counts as not at its end.
+    pub fn passes(&mut self, slot: Slot, mut at_end: impl FnMut(Slot) -> bool) -> bool {
+        for (other, lane) in self.lanes.iter_mut().enumerate() {
+            let Some(lane) = lane else { continue };
+            if !lane.queue.is_empty() {
+                return false;
+            }
+            if other != slot && !lane.ended {
+                lane.ended = at_end(other);
+                if !lane.ended {
+                    return false;
+                }
+            }
+        }
+        if let Some(Some(lane)) = self.lanes.get_mut(slot) {
+            lane.ended = false;
+        }
+        true
+    }
+
+    /// Buffers a message. Those of partitions that are not assigned (any more) are dropped: somebody else reads them.
+    pub fn offer(&mut self, slot: Slot, waiting: Waiting) {
+        if let Some(Some(lane)) = self.lanes.get_mut(slot) {
+            lane.bytes += waiting.cost();
+            lane.ended = false;
+            lane.queue.push_back(waiting);
+        }
+    }
+
+    /// The message whose turn it is. `now_ms` is any clock that only goes forward.
+    pub fn next(&mut self, now_ms: u64, mut at_end: impl FnMut(Slot) -> bool) -> Next {
+        let mut first: Option<(Time, Slot)> = None;
+        let mut held_up = false;
+        for (slot, lane) in self.lanes.iter_mut().enumerate() {
+            let Some(lane) = lane else { continue };
+            match lane.queue.front() {
+                Some(waiting) if first.is_none_or(|(at, _)| waiting.at < at) => first = Some((waiting.at, slot)),
+                Some(_) => {}
+                None if lane.ended => {}
+                None => {
+                    lane.ended = at_end(slot);
+                    held_up |= !lane.ended;
+                }
+            }
+        }
+        let Some((_, slot)) = first else {
+            self.held_up_since = None;
+            return Next::Empty;
+        };
+        if held_up && now_ms.saturating_sub(*self.held_up_since.get_or_insert(now_ms)) < WAIT_MS {
+            return Next::Wait;
+        }
+        if held_up {
+            self.lanes.iter_mut().flatten().filter(|lane| lane.queue.is_empty()).for_each(|lane| lane.ended = true);
+        }
+        self.held_up_since = None;
+        match self.pop(slot) {
+            Some(waiting) => Next::Take(slot, waiting),
+            None => Next::Empty,
+        }
+    }
+
+    /// The partitions that hold up a choice right now: neither buffered nor at their end.
+    pub fn missing(&self) -> impl Iterator<Item = Slot> {
+        self.each().filter(|(_, lane)| lane.queue.is_empty() && !lane.ended).map(|(slot, _)| slot)
+    }
+
+    /// Whether nothing is buffered at all.
+    pub fn is_empty(&self) -> bool {
+        self.each().all(|(_, lane)| lane.queue.is_empty())
+    }
+
+    /// Partitions whose buffer has become full: fetch no more of them for now.
+    pub fn to_pause(&mut self) -> Vec<Slot> {
+        let share = self.share();
+        self.turn(|lane| !lane.paused && lane.bytes >= share, true)
+    }
+
+    /// Partitions whose buffer has room again. Asked for late, at a quarter, because each resume costs a fetch.
+    pub fn to_resume(&mut self) -> Vec<Slot> {
+        let share = self.share();
+        self.turn(|lane| lane.paused && lane.bytes < share / 4, false)
+    }
+
+    /// Bytes buffered.
+    pub fn bytes(&self) -> usize {
+        self.each().map(|(_, lane)| lane.bytes).sum()
+    }
+
+    fn pop(&mut self, slot: Slot) -> Option<Waiting> {
+        let lane = self.lanes.get_mut(slot)?.as_mut()?;
+        let waiting = lane.queue.pop_front()?;
+        lane.bytes -= waiting.cost();
+        Some(waiting)
+    }
+
+    fn turn(&mut self, due: impl Fn(&Lane) -> bool, paused: bool) -> Vec<Slot> {
+        let lanes = self.lanes.iter_mut().enumerate().filter_map(|(slot, lane)| Some((slot, lane.as_mut()?)));
+        lanes
+            .filter(|(_, lane)| due(lane))
+            .map(|(slot, lane)| {
+                lane.paused = paused;
+                slot
+            })
+            .collect()
+    }
+
+    fn share(&self) -> usize {
+        (BYTES_MAX / self.each().count().max(1)).clamp(SHARE.0, SHARE.1)
+    }
+
+    fn each(&self) -> impl Iterator<Item = (Slot, &Lane)> {
+        self.lanes.iter().enumerate().filter_map(|(slot, lane)| Some((slot, lane.as_ref()?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(at: i64) -> Waiting {
+        Waiting { at: Time(at), offset: at, key: None, payload: vec![0; 100] }
+    }
+
+    fn aligned(slots: usize) -> Align {
+        let mut align = Align::default();
+        (0..slots).for_each(|slot| align.assign(slot));
+        align
+    }
+
+    /// Takes until nothing more can be taken; the timestamps in the order taken.
+    fn drain(align: &mut Align, now_ms: u64, ended: &[Slot]) -> Vec<i64> {
+        let mut taken = Vec::new();
+        while let Next::Take(_, waiting) = align.next(now_ms, |slot| ended.contains(&slot)) {
+            taken.push(waiting.at.0);
+        }
+        taken
+    }
+
+    #[test]
+    fn the_oldest_goes_first_across_partitions() {
+        let mut align = aligned(2);
+        [5, 6, 7].into_iter().for_each(|at| align.offer(0, message(at)));
+        [1, 6, 9].into_iter().for_each(|at| align.offer(1, message(at)));
+        assert_eq!(drain(&mut align, 0, &[0, 1]), [1, 5, 6, 6, 7, 9]);
+    }
+
+    #[test]
+    fn a_partition_that_may_still_show_something_older_is_waited_for() {
+        let mut align = aligned(2);
+        align.offer(0, message(5));
+        assert_eq!(align.next(0, |_| false), Next::Wait);
+        assert_eq!(align.missing().collect::<Vec<_>>(), [1]);
+        align.offer(1, message(2));
+        assert_eq!(drain(&mut align, 1, &[]), [2]);
+        assert_eq!(align.next(2, |_| false), Next::Wait, "1 has to show its next");
+        assert_eq!(drain(&mut align, 3, &[1]), [5], "1 is at its end");
+    }
+
+    #[test]
+    fn a_silent_partition_holds_up_the_others_for_a_while_and_no_longer() {
+        let mut align = aligned(2);
+        align.offer(0, message(5));
+        align.offer(0, message(6));
+        assert_eq!(align.next(10, |_| false), Next::Wait);
+        assert_eq!(align.next(10 + WAIT_MS - 1, |_| false), Next::Wait);
+        assert_eq!(drain(&mut align, 10 + WAIT_MS, &[]), [5, 6], "given up on until it speaks");
+        align.offer(1, message(7));
+        align.offer(1, message(8));
+        assert_eq!(align.next(20 + WAIT_MS, |_| false), Next::Wait, "now 0 is the one with nothing to show");
+    }
+
+    #[test]
+    fn live_messages_pass_straight_through() {
+        let mut align = aligned(3);
+        assert!(!align.passes(0, |slot| slot != 2), "2 is not at its end");
+        assert!(align.passes(0, |_| true));
+        assert!(!align.passes(1, |_| false), "0 may have more by now");
+        align.offer(1, message(4));
+        assert!(!align.passes(0, |_| true), "one waits already");
+    }
+
+    #[test]
+    fn a_full_buffer_pauses_and_an_emptied_one_resumes() {
+        let mut align = aligned(1);
+        while align.to_pause().is_empty() {
+            align.offer(0, message(1));
+        }
+        assert!(align.bytes() >= SHARE.1);
+        assert_eq!(align.to_pause(), Vec::<Slot>::new(), "paused once");
+        assert_eq!(align.to_resume(), Vec::<Slot>::new(), "still full");
+        drain(&mut align, 0, &[0]);
+        assert_eq!(align.to_resume(), [0]);
+        assert_eq!(align.bytes(), 0);
+    }
+
+    #[test]
+    fn a_revoked_partition_takes_its_buffer_with_it() {
+        let mut align = aligned(2);
+        align.offer(0, message(1));
+        align.offer(1, message(2));
+        align.revoke(0);
+        align.offer(0, message(3));
+        assert_eq!(drain(&mut align, 0, &[1]), [2]);
+        assert!(align.is_empty());
+    }
+}

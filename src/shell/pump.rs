@@ -1,0 +1,210 @@
+//! One message through the pipeline: the ticks that are due, the decoding, the steps, the encoding of what follows.
+//!
+//! The daemon, `replay` and the storms all pump through this file, so that they can't disagree about the order of
+//! things. It touches nothing: no broker, no clock. Time comes with the messages and never goes back; a deadline is
+//! stepped at the deadline's own moment, before the first message at or after it.
+
+use super::config::Config;
+use super::topics::Topics;
+use crate::engine::Engine;
+use crate::engine::effect::Effect;
+use crate::engine::event::{Fact, Input};
+use crate::engine::time::Time;
+use crate::wire::inbound::{self, Kind, RejectReason, Rejected};
+use crate::wire::outbound::{self, Message, Position, Stamp};
+use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Ticks in a row between two messages before the pump goes on without them. A year of one-second deadlines would be
+/// 31 million; a deadline that stands still is caught at once, this only bounds one that creeps.
+const TICKS_MAX: u64 = 40_000_000;
+
+/// A dead letter is published whole up to here; beyond it, a broker with the usual limit of 1 MiB would refuse it, and
+/// only its place, size and hash are told.
+const DEAD_LETTER_BYTES_MAX: usize = 900_000;
+
+/// A message as the log holds it.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken<'a> {
+    pub topic: &'a str,
+    pub partition: i32,
+    pub offset: i64,
+    pub kind: Kind,
+    /// When the log took it, as far as that is believed.
+    pub now: Time,
+    /// The record's own timestamp, believed or not.
+    pub stamped: Option<Time>,
+    pub key: Option<&'a [u8]>,
+    pub payload: &'a [u8],
+}
+
+/// A message to publish.
+pub struct Outgoing {
+    pub topic: Arc<str>,
+    /// Event time of publication.
+    pub at: Time,
+    pub cause: Cause,
+    pub message: Message,
+}
+
+/// Why something is published.
+pub enum Cause {
+    Effect(Effect),
+    DeadLetter(RejectReason),
+}
+
+impl Outgoing {
+    pub fn is_recommendation(&self) -> bool {
+        matches!(self.cause, Cause::Effect(Effect::Recommend(_)))
+    }
+}
+
+/// The engine, its policy and its time, with the topics around it.
+pub struct Pump {
+    engine: Engine,
+    config: Arc<Config>,
+    topics: Arc<Topics>,
+    stamp: Stamp,
+    now: Time,
+    effects: Vec<Effect>,
+    /// Kept between messages for its allocation only; always empty there.
+    facts: Vec<Fact<'static>>,
+    stuck: bool,
+}
+
+impl Pump {
+    /// `now` is where the state's time stands: `Time::MIN` for a new one.
+    pub fn new(engine: Engine, now: Time, config: Arc<Config>, topics: Arc<Topics>) -> Pump {
+        let stamp = stamp(&config);
+        Pump { engine, config, topics, stamp, now, effects: Vec::new(), facts: Vec::new(), stuck: false }
+    }
+
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The latest moment that the log has told of.
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// The next moment at which a tick is due, if any.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.engine.next_deadline()
+    }
+
+    /// Takes one message. Returns how many facts it held; what follows from it is appended to `out`, in order. A
+    /// message that can't be taken is itself what follows: a dead letter.
+    pub fn take(&mut self, taken: &Taken, out: &mut Vec<Outgoing>) -> usize {
+        self.tick_until(taken.now, out);
+        self.now = self.now.max(taken.now);
+        let mut facts = recycle(std::mem::take(&mut self.facts));
+        if let Err(rejected) = self.decode(taken, &mut facts) {
+            self.dead_letter(taken, &rejected, out);
+        }
+        let count = facts.len();
+        for fact in facts.drain(..) {
+            self.engine.step(&self.config.policy, &Input { now: self.now, fact }, &mut self.effects);
+        }
+        self.facts = recycle(facts);
+        self.encode(out);
+        count
+    }
+
+    /// Steps every deadline up to and including `now`, each at its own moment. Returns how many there were.
+    pub fn tick_until(&mut self, now: Time, out: &mut Vec<Outgoing>) -> u64 {
+        let mut ticks = 0;
+        while let Some(deadline) = self.engine.next_deadline().filter(|deadline| *deadline <= now) {
+            self.now = self.now.max(deadline);
+            let input = Input { now: self.now, fact: Fact::Tick };
+            self.engine.step(&self.config.policy, &input, &mut self.effects);
+            ticks += 1;
+            // An engine that asks for the same moment again after it was given would hold up every message for ever.
+            if self.engine.next_deadline() == Some(deadline) || ticks >= TICKS_MAX {
+                self.stuck = true;
+                break;
+            }
+        }
+        if ticks > 0 {
+            self.encode(out);
+        }
+        ticks
+    }
+
+    /// A deadline did not move on when it was stepped: a defect of the engine, to be counted. Asking clears it.
+    pub fn was_stuck(&mut self) -> bool {
+        std::mem::take(&mut self.stuck)
+    }
+
+    /// Steps a fact that no message carries (`ColdStart`, `Drain`), at the present moment.
+    pub fn tell(&mut self, fact: Fact<'static>, out: &mut Vec<Outgoing>) {
+        self.engine.step(&self.config.policy, &Input { now: self.now, fact }, &mut self.effects);
+        self.encode(out);
+    }
+
+    /// Puts a new configuration in force from here on, and tells the engine.
+    pub fn reload(&mut self, config: Arc<Config>, topics: Arc<Topics>, out: &mut Vec<Outgoing>) {
+        self.stamp = stamp(&config);
+        self.config = config;
+        self.topics = topics;
+        self.tell(Fact::PolicyChanged, out);
+    }
+
+    fn encode(&mut self, out: &mut Vec<Outgoing>) {
+        for effect in self.effects.drain(..) {
+            let (topic, at, message) = match &effect {
+                Effect::Recommend(said) => {
+                    (&self.topics.recommendations, said.at, outbound::recommendation(said, &self.stamp))
+                }
+                Effect::Audit(audit) => (&self.topics.audit, audit.at, outbound::audit(audit, &self.stamp)),
+            };
+            out.push(Outgoing { topic: topic.clone(), at, cause: Cause::Effect(effect), message });
+        }
+    }
+
+    fn decode<'a>(&self, taken: &Taken<'a>, facts: &mut Vec<Fact<'a>>) -> Result<(), Rejected> {
+        let most = self.config.kafka.message_bytes_max;
+        if taken.payload.len() > most {
+            let detail = format!("{} bytes, at most {most}", taken.payload.len());
+            return Err(Rejected::new(RejectReason::TooLarge, detail));
+        }
+        inbound::decode(taken.kind, taken.payload, facts)
+    }
+
+    fn dead_letter(&self, taken: &Taken, rejected: &Rejected, out: &mut Vec<Outgoing>) {
+        let position = Position {
+            topic: taken.topic,
+            partition: taken.partition,
+            offset: taken.offset,
+            timestamp: taken.stamped.map(|stamped| stamped.0),
+        };
+        let key = taken.key.filter(|key| key.len() <= DEAD_LETTER_BYTES_MAX);
+        let whole = taken.payload.len() + key.map_or(0, <[u8]>::len) <= DEAD_LETTER_BYTES_MAX;
+        let payload = if whole { taken.payload } else { &[] };
+        let mut message = outbound::dead_letter(&position, key, payload, rejected);
+        if !whole {
+            message.headers.push(("regressd-omitted-bytes", taken.payload.len().to_string()));
+            message.headers.push(("regressd-omitted-xxh3", format!("{:016x}", xxh3_64(taken.payload))));
+        }
+        let topic = self.topics.dead_letter.clone();
+        out.push(Outgoing { topic, at: self.now, cause: Cause::DeadLetter(rejected.reason), message });
+    }
+}
+
+fn stamp(config: &Config) -> Stamp {
+    Stamp {
+        cluster: config.kafka.cluster.clone(),
+        config_hash: config.policy.hash.clone(),
+        engine_version: env!("CARGO_PKG_VERSION").into(),
+    }
+}
+
+/// The same allocation under another lifetime: the vector is emptied first, so nothing borrowed survives.
+fn recycle<'b>(mut facts: Vec<Fact<'_>>) -> Vec<Fact<'b>> {
+    facts.clear();
+    facts.into_iter().filter_map(|_| None).collect()
+}

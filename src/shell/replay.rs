@@ -1,0 +1,212 @@
+//! `replay`: the same pipeline on a recording, with no broker and no wall clock.
+//!
+//! Reads the envelopes that `kcat -J` prints, in file order, and writes in the same envelope every message that the
+//! daemon would have published. The same recording, configuration and binary give the same bytes. What it does not do:
+//! put messages in order of time (the recording's order is the order), or remember anything between two runs.
+
+mod report;
+
+use super::config::Config;
+use super::pump::{Outgoing, Pump, Taken};
+use super::topics::Topics;
+use crate::engine::Engine;
+use crate::engine::event::Fact;
+use crate::engine::time::Time;
+use crate::wire::recording::{self, Line, Recorder};
+use report::Progress;
+pub use report::Summary;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Read, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Read and write in pieces of this size: 1 MiB each for input and output.
+const BUFFER: usize = 1 << 20;
+
+/// A line longer than this is refused rather than kept whole in memory: 64 MiB.
+const LINE_BYTES_MAX: u64 = 64 << 20;
+
+/// Lines that can't be read are named one by one up to this many, then only counted.
+const COMPLAINTS_MAX: u64 = 20;
+
+/// What to replay.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// `None` reads standard input.
+    pub from: Option<PathBuf>,
+    /// Close the watches that are still open on the data there is.
+    pub drain: bool,
+}
+
+/// Replays a file or standard input to standard output; progress and a summary go to standard error.
+///
+/// A reader that goes away ends the replay quietly.
+///
+/// # Errors
+/// The file can't be read, the output can't be written, or there were lines and not one of them could be read.
+pub fn replay(config: Arc<Config>, options: &Options) -> Result<(), String> {
+    let topics = Arc::new(Topics::new(&config.kafka.topics));
+    let (input, bytes): (Box<dyn Read>, Option<u64>) = match &options.from {
+        Some(path) => {
+            let file = File::open(path).map_err(|e| format!("{}: {e}", path.display()))?;
+            let bytes = file.metadata().ok().filter(|meta| meta.is_file()).map(|meta| meta.len());
+            (Box::new(file), bytes)
+        }
+        None => (Box::new(io::stdin().lock()), None),
+    };
+    let progress = Progress::start(bytes);
+    let input = BufReader::with_capacity(BUFFER, input);
+    let output = BufWriter::with_capacity(BUFFER, io::stdout().lock());
+    let summary = match pour(config, topics, options.drain, input, output, &progress) {
+        Ok(summary) => summary,
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => return Ok(()),
+        Err(e) => return Err(format!("replay stopped: {e}")),
+    };
+    progress.finish(&summary);
+    if summary.lines > 0 && summary.unreadable == summary.lines {
+        return Err("not one line was a message as `kcat -J` prints it".into());
+    }
+    Ok(())
+}
+
+/// The replay itself, from any reader to any writer.
+pub fn pour(
+    config: Arc<Config>,
+    topics: Arc<Topics>,
+    drain: bool,
+    mut input: impl BufRead,
+    output: impl Write,
+    progress: &Progress,
+) -> io::Result<Summary> {
+    let mut pump = Pump::new(Engine::default(), Time::MIN, config, topics.clone());
+    let mut tape = Tape { output, line: Vec::new(), recorder: Recorder::default() };
+    let mut summary = Summary::default();
+    let mut out = Vec::new();
+    let mut line = Vec::new();
+    let mut number = 0;
+    loop {
+        line.clear();
+        let read = Read::take(&mut input, LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
+        if read == 0 {
+            break;
+        }
+        number += 1;
+        summary.bytes += read as u64;
+        if read as u64 == LINE_BYTES_MAX && line.last() != Some(&b'\n') {
+            summary.bytes += input.skip_until(b'\n')? as u64;
+        }
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        summary.lines += 1;
+        match recording::parse(&line) {
+            Ok(message) => take(&mut pump, &topics, &message, &mut summary, &mut out),
+            Err(why) => {
+                summary.unreadable += 1;
+                if summary.unreadable <= COMPLAINTS_MAX {
+                    progress.complain(&format!("line {number} is not a message as `kcat -J` prints it: {why}"));
+                }
+            }
+        }
+        tape.write(&mut out, &mut summary)?;
+        progress.tell(&summary);
+    }
+    if drain {
+        pump.tell(Fact::Drain, &mut out);
+        tape.write(&mut out, &mut summary)?;
+    }
+    tape.output.flush()?;
+    summary.stuck = pump.was_stuck();
+    Ok(summary)
+}
+
+fn take(pump: &mut Pump, topics: &Topics, line: &Line, summary: &mut Summary, out: &mut Vec<Outgoing>) {
+    let Some(kind) = topics.kind(&line.topic) else {
+        summary.foreign += 1;
+        return;
+    };
+    let taken = Taken {
+        topic: &line.topic,
+        partition: line.partition,
+        offset: line.offset,
+        kind,
+        now: line.ts,
+        stamped: Some(line.ts),
+        key: line.key.as_deref().map(str::as_bytes),
+        payload: line.payload.as_deref().unwrap_or_default().as_bytes(),
+    };
+    summary.messages += 1;
+    summary.facts += pump.take(&taken, out) as u64;
+    summary.now = pump.now();
+}
+
+/// What is published, line by line.
+struct Tape<W: Write> {
+    output: W,
+    line: Vec<u8>,
+    recorder: Recorder,
+}
+
+impl<W: Write> Tape<W> {
+    fn write(&mut self, out: &mut Vec<Outgoing>, summary: &mut Summary) -> io::Result<()> {
+        for outgoing in out.drain(..) {
+            summary.count(&outgoing.cause);
+            self.line.clear();
+            self.recorder.write(&outgoing.topic, outgoing.at, &outgoing.message, &mut self.line);
+            self.output.write_all(&self.line)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn play(recording: &str) -> (Summary, String) {
+        let config = Arc::new(Config::from_toml_str("").expect("the defaults"));
+        let topics = Arc::new(Topics::new(&config.kafka.topics));
+        let mut output = Vec::new();
+        let summary = pour(config, topics, true, recording.as_bytes(), &mut output, &Progress::silent());
+        (summary.expect("memory does not fail"), String::from_utf8(output).expect("lines of text"))
+    }
+
+    #[test]
+    fn every_line_is_accounted_for() {
+        let sample = r#"{\"ts\":1790000000000,\"service\":\"checkout\",\"metric\":\"errors\",\"value\":1}"#;
+        let recording = [
+            format!(
+                r#"{{"topic":"metrics","partition":0,"offset":1,"ts":1790000000000,"key":null,"payload":"{sample}"}}"#
+            ),
+            format!(r#"{{"topic":"metrics","ts":1790000001000,"payload":"[{sample},{sample}]"}}"#),
+            String::new(),
+            r#"{"topic":"weather","ts":1790000002000,"payload":"rain"}"#.into(),
+            r#"{"topic":"metrics","partition":2,"offset":9,"ts":1790000003000,"payload":"not JSON"}"#.into(),
+            r#"{"topic":"logs","ts":1790000004000,"payload":null}"#.into(),
+            "nonsense".into(),
+        ]
+        .join("\n");
+        let (summary, output) = play(&recording);
+        assert_eq!((summary.lines, summary.unreadable, summary.foreign), (6, 1, 1));
+        assert_eq!((summary.messages, summary.facts, summary.dead_letters), (4, 3, 2));
+        assert_eq!((summary.bytes, summary.now), (recording.len() as u64, Time(1_790_000_004_000)));
+        let letters: Vec<Line> = output.lines().map(|line| recording::parse(line.as_bytes()).expect("ours")).collect();
+        let places: Vec<_> = letters.iter().map(|line| (&*line.topic, line.offset, line.ts.0)).collect();
+        assert_eq!(
+            places,
+            [("regressd.dead-letter", 0, 1_790_000_003_000), ("regressd.dead-letter", 1, 1_790_000_004_000)]
+        );
+        assert_eq!(letters[0].payload.as_deref(), Some("not JSON"));
+    }
+
+    #[test]
+    fn time_never_goes_back() {
+        let (summary, output) = play(concat!(
+            r#"{"topic":"logs","ts":1790000004000,"payload":"x"}"#,
+            "\n",
+            r#"{"topic":"logs","ts":1790000001000,"payload":"y"}"#,
+        ));
+        assert_eq!(summary.now, Time(1_790_000_004_000));
+        assert!(output.lines().all(|line| line.contains(r#""ts":1790000004000"#)), "{output}");
+    }
+}
