@@ -65,7 +65,7 @@ pub fn demo(options: &DemoOptions) -> Result<(), Failure> {
     let outcome = perform(&mut show, start, curtain, options.keep);
     let stopped = daemon.stop();
     outcome?;
-    Ok(stopped?)
+    stopped
 }
 
 /// The order of the evening.

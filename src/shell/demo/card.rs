@@ -22,8 +22,6 @@ pub struct AdviceFields {
     pub action: String,
     pub verdict: String,
     pub risk: f64,
-    #[serde(default)]
-    pub summary: String,
     pub deployment: DeploymentFields,
     pub evidence: Vec<EvidenceFields>,
     #[serde(default)]

@@ -27,10 +27,6 @@ impl Dice {
         (self.unit() * n as f64) as u64
     }
 
-    pub fn pick<'a, T>(&mut self, items: &'a [T]) -> Option<&'a T> {
-        items.get(self.below(items.len() as u64) as usize)
-    }
-
     /// Standard normal.
     pub fn normal(&mut self) -> f64 {
         // 1 - unit lies in (0, 1], so the logarithm is finite.

@@ -142,12 +142,6 @@ impl Fleet {
         Fleet { start, services, dice: Dice::new(seed), surge: 1.0, record: Record::default() }
     }
 
-    /// Every instance's name and version of a service.
-    pub fn instances(&self, service: &str) -> Vec<(String, String)> {
-        let found = self.services.iter().find(|s| s.profile.name == service);
-        found.map_or(Vec::new(), |s| s.instances.iter().map(|i| (i.name.clone(), i.version.clone())).collect())
-    }
-
     /// Restarts instances of a service (all of them if `only` is empty) on `version`, with what that version does wrong.
     pub fn install(&mut self, service: &str, only: &[String], version: &str, fault: Fault) {
         let services = self.services.iter_mut().filter(|s| s.profile.name == service);

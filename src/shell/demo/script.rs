@@ -200,7 +200,8 @@ mod tests {
         let topics: Vec<Kind> =
             due.iter().filter_map(|scene| scene.act.perform(scene.at, &mut fleet)).map(|m| m.kind).collect();
         assert_eq!(topics, [Kind::Control, Kind::Deployments]);
-        assert_eq!(fleet.instances("checkout")[0].1, "1.42.0");
+        let metrics = fleet.step(START + Span::minutes(4));
+        assert!(metrics.iter().all(|message| !message.payload.contains("1.43.0")), "the bad version is gone");
     }
 
     #[test]
