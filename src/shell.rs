@@ -2,11 +2,14 @@
 
 pub mod align;
 pub mod checkpoint;
+pub mod client;
 pub mod clock;
 pub mod config;
+pub mod consumer;
 pub mod demo;
 pub mod http;
 pub mod logging;
+pub mod publisher;
 pub mod pump;
 pub mod reload;
 pub mod replay;

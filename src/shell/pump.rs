@@ -206,5 +206,5 @@ fn stamp(config: &Config) -> Stamp {
 /// The same allocation under another lifetime: the vector is emptied first, so nothing borrowed survives.
 fn recycle<'b>(mut facts: Vec<Fact<'_>>) -> Vec<Fact<'b>> {
     facts.clear();
-    facts.into_iter().filter_map(|_| None).collect()
+    facts.into_iter().map(|_| Fact::Tick).collect()
 }

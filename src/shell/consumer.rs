@@ -1,0 +1,218 @@
+//! Reads the input topics: one consumer in the group, polled by one thread, decoding in place.
+//!
+//! One plain consumer and no partition queues: with those a partition can stall unseen after a rebalance. Messages are
+//! lent, not owned; whoever keeps one copies it. Which offset to read from is decided here (our own position, else the
+//! group's, else the earliest) and nothing is ever committed but what was acknowledged. What is done with a message,
+//! and in which order of time, is the run loop's affair.
+
+mod listener;
+pub mod partitions;
+
+use super::align::Slot;
+use super::client;
+use super::config::Kafka;
+use super::topics::Topics;
+use listener::Listener;
+pub use listener::Pulse;
+use partitions::{Change, Partition, Partitions, UNKNOWN};
+use rdkafka::bindings::rd_kafka_get_watermark_offsets;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Message, Offset, TopicPartitionList};
+use std::cell::Cell;
+use std::ffi::CString;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Defaults that an operator may change.
+const DEFAULTS: [(&str, &str); 6] = [
+    ("auto.offset.reset", "earliest"),
+    // The client holds up to 16 MiB of fetched messages. When that is full it asks again after 5 ms, not after the
+    // usual second: catching up is two to five times faster so.
+    ("queued.max.messages.kbytes", "16384"),
+    ("queued.min.messages", "10000"),
+    ("fetch.queue.backoff.ms", "5"),
+    // A topic that is created later is found within this.
+    ("topic.metadata.refresh.interval.ms", "10000"),
+    ("session.timeout.ms", "45000"),
+];
+
+/// What delivery depends on: offsets move when we say so.
+const REQUIRED: [(&str, &str); 4] = [
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("enable.partition.eof", "true"),
+    ("statistics.interval.ms", "1000"),
+];
+
+/// The group's member that this daemon is.
+pub struct Consumer {
+    client: BaseConsumer<Listener>,
+    /// The assigned partitions, where a message finds its own without a lock.
+    assigned: Vec<(Slot, Arc<Partition>)>,
+    /// Messages come in runs: the place of the last one's partition in `assigned`.
+    recent: Cell<usize>,
+}
+
+/// What a poll brought.
+pub enum Polled<'a> {
+    Message(Slot, Arc<Partition>, BorrowedMessage<'a>),
+    /// A partition with this number is at its end; the client does not say of which topic.
+    End(i32),
+    /// A message of a partition that is no longer ours.
+    Stray,
+    /// No message within the time given.
+    Nothing,
+    /// Something that passes, in words for the log.
+    Trouble(RDKafkaErrorCode),
+    /// The client can't go on.
+    Fatal(KafkaError),
+}
+
+impl Consumer {
+    /// Joins the group; partitions come with a later poll. Fails where librdkafka refuses the settings; an unreachable
+    /// broker or a missing topic is no failure.
+    pub fn connect(kafka: &Kafka, topics: Arc<Topics>, partitions: Partitions) -> Result<Consumer, KafkaError> {
+        let mut settings = client::settings(kafka, &DEFAULTS);
+        settings.set("group.id", &kafka.group);
+        REQUIRED.iter().for_each(|(name, value)| {
+            settings.set(*name, *value);
+        });
+        let names: Vec<String> = topics.inputs().map(str::to_owned).collect();
+        let client: BaseConsumer<Listener> = settings.create_with_context(Listener::new(topics, partitions))?;
+        client.subscribe(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
+        Ok(Consumer { client, assigned: Vec::new(), recent: Cell::new(0) })
+    }
+
+    /// Waits for one message at most so long.
+    pub fn poll(&self, wait: Duration) -> Polled<'_> {
+        let message = match self.client.poll(wait) {
+            None => return Polled::Nothing,
+            Some(Ok(message)) => message,
+            Some(Err(KafkaError::PartitionEOF(number))) => return Polled::End(number),
+            Some(Err(KafkaError::MessageConsumption(code))) => return Polled::Trouble(code),
+            Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => return Polled::Fatal(error),
+            Some(Err(error)) => match error.rdkafka_error_code() {
+                Some(code) => return Polled::Trouble(code),
+                None => return Polled::Fatal(error),
+            },
+        };
+        let is_its = |(_, partition): &(Slot, Arc<Partition>)| {
+            partition.number == message.partition() && *partition.topic == *message.topic()
+        };
+        if !self.assigned.get(self.recent.get()).is_some_and(is_its) {
+            match self.assigned.iter().position(is_its) {
+                Some(place) => self.recent.set(place),
+                None => return Polled::Stray,
+            }
+        }
+        let (slot, partition) = &self.assigned[self.recent.get()];
+        Polled::Message(*slot, partition.clone(), message)
+    }
+
+    /// What rebalances have done since this was last asked.
+    pub fn changes(&mut self) -> Vec<Change> {
+        let listener = self.client.context();
+        if !listener.take_changed() {
+            return Vec::new();
+        }
+        let mut partitions = listener.partitions();
+        self.assigned = partitions.assigned().map(|(slot, partition)| (slot, partition.clone())).collect();
+        self.recent.set(0);
+        partitions.take_changes()
+    }
+
+    pub fn assigned(&self) -> &[(Slot, Arc<Partition>)] {
+        &self.assigned
+    }
+
+    pub fn partition(&self, slot: Slot) -> Arc<Partition> {
+        self.client.context().partitions().get(slot).clone()
+    }
+
+    /// All positions, whether assigned now or not.
+    pub fn partitions(&self) -> std::sync::MutexGuard<'_, Partitions> {
+        self.client.context().partitions()
+    }
+
+    /// How the brokers are, as of about a second ago.
+    pub fn pulse(&self) -> Pulse {
+        self.client.context().pulse()
+    }
+
+    /// Whether everything that the log held at the last fetch has been polled.
+    pub fn at_end(&self, partition: &Partition) -> bool {
+        match (self.watermarks(partition), partition.polled.get()) {
+            (Some((low, high)), UNKNOWN) => low == high,
+            (Some((_, high)), next) => next >= high,
+            (None, _) => false,
+        }
+    }
+
+    /// Messages that lie in the log and whose effects are not published yet.
+    pub fn lag(&self, partition: &Partition) -> Option<u64> {
+        let (low, high) = self.watermarks(partition)?;
+        let next = partition.acknowledged.get().max(low);
+        u64::try_from(high - next).ok()
+    }
+
+    /// The lowest and the next offset of a partition as of the last fetch, from the client's memory.
+    pub fn watermarks(&self, partition: &Partition) -> Option<(i64, i64)> {
+        let topic = CString::new(partition.topic.as_bytes()).ok()?;
+        let (mut low, mut high) = (-1, -1);
+        // SAFETY: the client's pointer lives as long as `self.client`, the topic is a terminated string, and the two
+        // numbers are written before the call returns; librdkafka allows this call on any thread. rust-rdkafka wraps
+        // only the variant that asks the broker and blocks.
+        let outcome = unsafe {
+            let client = self.client.client().native_ptr();
+            rd_kafka_get_watermark_offsets(client, topic.as_ptr(), partition.number, &mut low, &mut high)
+        };
+        (outcome == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some((low, high))
+    }
+
+    /// Commits what has been acknowledged since the last commit. A commit that fails is told in the log and made up for
+    /// by the next one.
+    pub fn commit(&self, mode: CommitMode) {
+        let assigned = self.assigned.iter().map(|(_, partition)| partition.as_ref());
+        listener::commit(&self.client, assigned, mode);
+    }
+
+    /// Stops fetching these partitions. They stay ours.
+    pub fn pause(&self, slots: impl IntoIterator<Item = Slot>) {
+        if let Some(list) = self.list(slots)
+            && let Err(error) = self.client.pause(&list)
+        {
+            tracing::warn!(%error, "could not pause partitions");
+        }
+    }
+
+    pub fn resume(&self, slots: impl IntoIterator<Item = Slot>) {
+        if let Some(list) = self.list(slots)
+            && let Err(error) = self.client.resume(&list)
+        {
+            tracing::warn!(%error, "could not resume partitions");
+        }
+    }
+
+    /// The assigned ones among these; `None` if there are none.
+    fn list(&self, slots: impl IntoIterator<Item = Slot>) -> Option<TopicPartitionList> {
+        let mut list = TopicPartitionList::new();
+        for slot in slots {
+            if let Some((_, partition)) = self.assigned.iter().find(|(assigned, _)| *assigned == slot) {
+                list.add_partition(&partition.topic, partition.number);
+            }
+        }
+        (list.count() > 0).then_some(list)
+    }
+}
+
+/// A list of positions as librdkafka wants them.
+fn offsets<'a>(partitions: impl Iterator<Item = (&'a Partition, i64)>) -> Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::new();
+    for (partition, next) in partitions {
+        list.add_partition_offset(&partition.topic, partition.number, Offset::Offset(next))?;
+    }
+    Ok(list)
+}

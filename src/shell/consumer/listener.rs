@@ -1,0 +1,195 @@
+//! Hears from librdkafka while it is being polled: rebalances, commits, statistics, complaints.
+//!
+//! Everything here runs inside a poll, on the polling thread, so it is short: it notes what happened and lets the run
+//! loop follow up. The one thing that can't wait is the commit of what a revoked partition has acknowledged.
+
+use super::offsets;
+use super::partitions::{Partition, Partitions, UNKNOWN};
+use crate::shell::client;
+use crate::shell::topics::Topics;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::statistics::Statistics;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A broker that is fetched from answers at least every half second, even with nothing to tell. One that has been
+/// silent for this long may be hanging.
+const SILENT_MICROS: i64 = 2_500_000;
+
+/// Statistics come every second; older ones say nothing about now.
+const STALE: Duration = Duration::from_secs(3);
+
+pub struct Listener {
+    topics: Arc<Topics>,
+    partitions: Mutex<Partitions>,
+    changed: AtomicBool,
+    pulse: Mutex<Pulse>,
+}
+
+/// How the brokers are.
+#[derive(Clone, Debug, Default)]
+pub struct Pulse {
+    /// Some broker answers.
+    pub reachable: bool,
+    /// Every assigned partition's leader has answered within the last seconds: silence there is silence indeed.
+    served: bool,
+    heard: Option<Instant>,
+    /// The last thing the client complained of.
+    pub complaint: Option<String>,
+}
+
+impl Pulse {
+    /// Whether the absence of messages means that there are none.
+    pub fn is_silence_real(&self) -> bool {
+        self.reachable && self.served && self.heard.is_some_and(|heard| heard.elapsed() < STALE)
+    }
+}
+
+impl Listener {
+    pub fn new(topics: Arc<Topics>, partitions: Partitions) -> Listener {
+        Listener {
+            topics,
+            partitions: Mutex::new(partitions),
+            changed: AtomicBool::new(false),
+            pulse: Mutex::new(Pulse::default()),
+        }
+    }
+
+    pub fn partitions(&self) -> MutexGuard<'_, Partitions> {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn pulse(&self) -> Pulse {
+        self.feel().clone()
+    }
+
+    pub fn take_changed(&self) -> bool {
+        self.changed.swap(false, Ordering::Relaxed)
+    }
+
+    fn feel(&self) -> MutexGuard<'_, Pulse> {
+        self.pulse.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn assign(&self, consumer: &BaseConsumer<Listener>, list: &TopicPartitionList) -> Result<(), KafkaError> {
+        let mut wanted = TopicPartitionList::new();
+        {
+            let mut partitions = self.partitions();
+            for element in list.elements() {
+                let Some(kind) = self.topics.kind(element.topic()) else { continue };
+                // An invalid offset means: the group's committed one, else what `auto.offset.reset` says.
+                let next = partitions.assign(element.topic(), element.partition(), kind);
+                let offset = next.map_or(Offset::Invalid, Offset::Offset);
+                wanted.add_partition_offset(element.topic(), element.partition(), offset)?;
+                tracing::info!(topic = element.topic(), partition = element.partition(), ?offset, "partition assigned");
+            }
+        }
+        self.changed.store(true, Ordering::Relaxed);
+        match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_assign(&wanted),
+            _ => consumer.assign(&wanted),
+        }
+    }
+
+    fn revoke(&self, consumer: &BaseConsumer<Listener>, list: &TopicPartitionList) -> Result<(), KafkaError> {
+        let lost = consumer.assignment_lost();
+        let mut revoked = Vec::new();
+        {
+            let mut partitions = self.partitions();
+            for element in list.elements() {
+                if let Some(slot) = partitions.slot(element.topic(), element.partition()) {
+                    revoked.push(partitions.get(slot).clone());
+                    partitions.revoke(element.topic(), element.partition());
+                }
+                tracing::info!(topic = element.topic(), partition = element.partition(), lost, "partition revoked");
+            }
+        }
+        self.changed.store(true, Ordering::Relaxed);
+        if !lost {
+            // With no broker to answer, waiting for the commit would block the poll for a minute.
+            let mode = if self.feel().reachable { CommitMode::Sync } else { CommitMode::Async };
+            commit(consumer, revoked.iter().map(Arc::as_ref), mode);
+        }
+        match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
+            _ => consumer.unassign(),
+        }
+    }
+}
+
+/// Commits what these partitions have acknowledged since their last commit.
+pub fn commit<'a>(
+    consumer: &BaseConsumer<Listener>,
+    partitions: impl Iterator<Item = &'a Partition>,
+    mode: CommitMode,
+) {
+    let due: Vec<(&Partition, i64)> = partitions
+        .map(|partition| (partition, partition.acknowledged.get()))
+        .filter(|(partition, next)| *next != UNKNOWN && *next != partition.committed.get())
+        .collect();
+    if due.is_empty() {
+        return;
+    }
+    match offsets(due.iter().copied()).and_then(|list| consumer.commit(&list, mode)) {
+        Ok(()) => due.iter().for_each(|(partition, next)| partition.committed.set(*next)),
+        Err(error) => tracing::warn!(%error, "could not commit; the next commit makes up for it"),
+    }
+}
+
+impl ClientContext for Listener {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        client::log(level, facility, line);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let is_up = |id: i32| {
+            let broker = statistics.brokers.values().find(|broker| broker.nodeid == id);
+            broker.is_some_and(|broker| broker.state == "UP" && broker.rxidle < SILENT_MICROS)
+        };
+        let leader = |partition: &Partition| {
+            statistics.topics.get(&*partition.topic)?.partitions.get(&partition.number).map(|stated| stated.leader)
+        };
+        let served = self.partitions().assigned().all(|(_, partition)| leader(partition).is_some_and(is_up));
+        let mut pulse = self.feel();
+        pulse.reachable = statistics.brokers.values().any(|broker| broker.state == "UP");
+        pulse.served = served;
+        pulse.heard = Some(Instant::now());
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "consumer");
+        let mut pulse = self.feel();
+        pulse.complaint = Some(reason.to_owned());
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            pulse.reachable = false;
+        }
+    }
+}
+
+impl ConsumerContext for Listener {
+    fn rebalance(&self, consumer: &BaseConsumer<Listener>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let outcome = match error {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, list),
+            _ => self.revoke(consumer, list),
+        };
+        if let Err(error) = outcome {
+            tracing::error!(%error, "a rebalance could not be followed");
+        }
+    }
+
+    fn commit_callback(&self, outcome: Result<(), KafkaError>, list: &TopicPartitionList) {
+        let Err(error) = outcome else { return };
+        tracing::warn!(%error, "a commit was refused; the next one makes up for it");
+        let partitions = self.partitions();
+        for element in list.elements() {
+            if let Some(slot) = partitions.slot(element.topic(), element.partition()) {
+                partitions.get(slot).committed.set(UNKNOWN);
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! How far each partition has been read: shared between the run loop and the client's callbacks.
+//!
+//! Four offsets, each "the next one": polled from the client, stepped by the engine, acknowledged (everything that
+//! followed from it is published), committed to the group. They only differ for moments, and their order is the
+//! delivery promise: committed <= acknowledged <= stepped <= polled. Both sides run on the one polling thread; the lock
+//! is for the type system and is never waited for.
+
+use crate::engine::time::Time;
+use crate::shell::align::Slot;
+use crate::shell::checkpoint::Positions;
+use crate::wire::inbound::Kind;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// Not known yet.
+pub const UNKNOWN: i64 = -1;
+
+/// One partition of an input topic.
+pub struct Partition {
+    pub topic: Arc<str>,
+    pub number: i32,
+    pub kind: Kind,
+    pub polled: Next,
+    pub stepped: Next,
+    pub acknowledged: Next,
+    pub committed: Next,
+    /// The last timestamp that was believed, in milliseconds.
+    pub last: AtomicI64,
+}
+
+/// The next offset; [`UNKNOWN`] before the first message.
+pub struct Next(AtomicI64);
+
+impl Next {
+    pub fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub fn set(&self, next: i64) {
+        self.0.store(next, Ordering::Relaxed);
+    }
+}
+
+impl Partition {
+    fn new(topic: Arc<str>, number: i32, kind: Kind, next: i64) -> Partition {
+        let at = || Next(AtomicI64::new(next));
+        let (polled, stepped, acknowledged) = (at(), at(), at());
+        let (committed, last) = (Next(AtomicI64::new(UNKNOWN)), AtomicI64::new(Time::MIN.0));
+        Partition { topic, number, kind, polled, stepped, acknowledged, committed, last }
+    }
+}
+
+/// What a rebalance did, for the run loop to follow up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    Assigned(Slot),
+    Revoked(Slot),
+}
+
+/// Every partition that was ever assigned or remembered; a slot is its place in the list and never changes. Some 200
+/// bytes each, as many as the input topics have partitions.
+#[derive(Default)]
+pub struct Partitions {
+    all: Vec<Arc<Partition>>,
+    slots: BTreeMap<(Arc<str>, i32), Slot>,
+    assigned: Vec<Slot>,
+    changes: Vec<Change>,
+}
+
+impl Partitions {
+    /// From a checkpoint's positions; topics that are no longer configured are forgotten.
+    pub fn restore(positions: &Positions, kind: impl Fn(&str) -> Option<Kind>) -> Partitions {
+        let mut partitions = Partitions::default();
+        for ((topic, number), next) in positions {
+            if let Some(kind) = kind(topic) {
+                partitions.add(topic.clone(), *number, kind, *next);
+            }
+        }
+        partitions
+    }
+
+    pub fn get(&self, slot: Slot) -> &Arc<Partition> {
+        &self.all[slot]
+    }
+
+    pub fn assigned(&self) -> impl Iterator<Item = (Slot, &Arc<Partition>)> {
+        self.assigned.iter().map(|slot| (*slot, &self.all[*slot]))
+    }
+
+    pub fn slot(&self, topic: &str, number: i32) -> Option<Slot> {
+        self.assigned.iter().copied().find(|slot| {
+            let partition = &self.all[*slot];
+            partition.number == number && *partition.topic == *topic
+        })
+    }
+
+    /// Notes an assignment; the offset to read on from, if it is known.
+    pub fn assign(&mut self, topic: &str, number: i32, kind: Kind) -> Option<i64> {
+        let key = (Arc::from(topic), number);
+        let slot = match self.slots.get(&key) {
+            Some(slot) => *slot,
+            None => self.add(key.0, number, kind, UNKNOWN),
+        };
+        let partition = &self.all[slot];
+        // What was polled and not stepped went with the last assignment.
+        partition.polled.set(partition.stepped.get());
+        if !self.assigned.contains(&slot) {
+            self.assigned.push(slot);
+        }
+        self.changes.push(Change::Assigned(slot));
+        Some(partition.stepped.get()).filter(|next| *next != UNKNOWN)
+    }
+
+    pub fn revoke(&mut self, topic: &str, number: i32) {
+        if let Some(slot) = self.slot(topic, number) {
+            self.assigned.retain(|assigned| *assigned != slot);
+            self.changes.push(Change::Revoked(slot));
+        }
+    }
+
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// Everything stepped has been acknowledged.
+    pub fn acknowledge(&self) {
+        self.all.iter().for_each(|partition| partition.acknowledged.set(partition.stepped.get()));
+    }
+
+    /// What has been acknowledged, of every partition that is known: a checkpoint's positions.
+    pub fn positions(&self) -> Positions {
+        let known = self.all.iter().filter(|partition| partition.acknowledged.get() != UNKNOWN);
+        known.map(|partition| ((partition.topic.clone(), partition.number), partition.acknowledged.get())).collect()
+    }
+
+    fn add(&mut self, topic: Arc<str>, number: i32, kind: Kind, next: i64) -> Slot {
+        let slot = self.all.len();
+        self.all.push(Arc::new(Partition::new(topic.clone(), number, kind, next)));
+        self.slots.insert((topic, number), slot);
+        slot
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_that_comes_back_is_read_on_from_what_was_stepped() {
+        let mut partitions = Partitions::default();
+        assert_eq!(partitions.assign("metrics", 0, Kind::Metrics), None);
+        let partition = partitions.get(0).clone();
+        partition.polled.set(12);
+        partition.stepped.set(10);
+        partitions.revoke("metrics", 0);
+        assert_eq!(partitions.slot("metrics", 0), None);
+        assert_eq!(partitions.assign("metrics", 0, Kind::Metrics), Some(10));
+        assert_eq!(partition.polled.get(), 10);
+        assert_eq!(partitions.take_changes(), [Change::Assigned(0), Change::Revoked(0), Change::Assigned(0)]);
+    }
+
+    #[test]
+    fn only_what_is_acknowledged_is_remembered() {
+        let mut partitions = Partitions::default();
+        partitions.assign("metrics", 0, Kind::Metrics);
+        partitions.assign("logs", 0, Kind::Logs);
+        partitions.get(0).stepped.set(5);
+        assert!(partitions.positions().is_empty());
+        partitions.acknowledge();
+        let positions: Positions = [(("metrics".into(), 0), 5)].into();
+        assert_eq!(partitions.positions(), positions);
+        let restored = Partitions::restore(&positions, |topic| (topic == "metrics").then_some(Kind::Metrics));
+        assert_eq!(restored.positions(), positions);
+        assert!(Partitions::restore(&positions, |_| None).positions().is_empty());
+    }
+}
