@@ -1,10 +1,28 @@
 //! What may be said: guardrails between a verdict and the alerts topic.
+//!
+//! This file alone knows their order; the rooms below do the work. A guardrail either turns a rollback down to "a
+//! person must look" or holds it back for now; neither makes a regression less true, and nothing here judges evidence.
+//! Clean and inconclusive verdicts pass freely, once.
 
-use super::effect::{Action, Guardrails, Heard, Reason, VerdictKind};
-use super::event::{Control, Deployment};
+mod budget;
+mod flagged;
+mod quiet;
+mod recent;
+mod route;
+mod said;
+mod windows;
+
+use super::effect::{Action, Automation, Guardrails, Heard, Reason, VerdictKind};
+use super::event::{Control, Deployment, Feedback, Word};
 use super::policy::Policy;
 use super::time::Time;
+use flagged::Flagged;
+use quiet::Quiet;
+use route::{Route, route};
+use said::Said;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use windows::{Kind, Windows};
 
 /// What somebody wants to say.
 #[derive(Clone, Debug)]
@@ -18,21 +36,139 @@ pub struct Proposal<'a> {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
-    /// Say it, with this action; `guardrails.reasons` says what turned it down, if anything did.
+    /// Say it, with this action; `guardrails.reasons` says what turned it down, if anything did. After `shadow` they
+    /// are what would have turned it down: `shadow` alone stands for a rollback, with another for an escalation.
     Say { action: Action, guardrails: Guardrails },
     /// Don't say it now; `would` is what would have been said. Ask again later: it may pass then.
     Hold { reason: Reason, would: Action },
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Gate {}
+pub struct Gate {
+    said: Said,
+    windows: Windows,
+    flagged: Flagged,
+    quiet: Quiet,
+    /// Deployments before it are learned from, not spoken of.
+    stale_before: Option<Time>,
+}
 
 impl Gate {
-    pub fn ask(&mut self, _policy: &Policy, _now: Time, _proposal: &Proposal) -> Answer {
-        Answer::Hold { reason: Reason::Shadow, would: Action::None }
+    pub fn ask(&mut self, policy: &Policy, now: Time, proposal: &Proposal) -> Answer {
+        let deployment = proposal.deployment;
+        match proposal.verdict {
+            VerdictKind::Regression => self.flagged.flag(deployment),
+            VerdictKind::Clean => {
+                self.flagged.clear(deployment);
+                return self.inform(policy, proposal);
+            }
+            VerdictKind::Inconclusive => return self.inform(policy, proposal),
+        }
+        self.windows.prune(policy, now);
+        let level = policy.automation(&deployment.env, &deployment.service);
+        let route = route(level, &self.windows, &self.flagged, now, deployment);
+        match self.hold(policy, now, proposal, &route) {
+            Some(reason) => Answer::Hold { reason, would: route.action },
+            None => self.say(policy, now, proposal, level, route),
+        }
     }
 
-    pub fn hear(&mut self, _policy: &Policy, _now: Time, _control: &Control) -> Heard {
-        Heard::Unknown
+    /// Guardrails for a regression that is still held when its watch ends: it is told with action `none` and the reason
+    /// it was held for, without touching cooldowns or budgets.
+    pub fn last_word(&mut self, policy: &Policy, proposal: &Proposal, held: Reason) -> Guardrails {
+        let deployment = proposal.deployment;
+        self.said.say(&proposal.thread.into(), proposal.verdict, Action::None, deployment);
+        plain(policy.automation(&deployment.env, &deployment.service), vec![held])
+    }
+
+    pub fn hear(&mut self, policy: &Policy, now: Time, control: &Control) -> Heard {
+        match &control.word {
+            Word::Freeze(window) => self.windows.declare(policy, now, Kind::Freeze, window),
+            Word::Mute(window) => self.windows.declare(policy, now, Kind::Mute, window),
+            Word::Context { window, .. } => self.windows.declare(policy, now, Kind::Context, window),
+            Word::Approval { recommendation, decision } => self.said.approve(recommendation, *decision),
+            Word::Feedback { about, verdict, .. } => {
+                let (heard, deployment) = self.said.feed_back(about, *verdict);
+                if let (Feedback::FalseAlarm, Some(deployment)) = (verdict, deployment) {
+                    self.flagged.clear(deployment);
+                }
+                heard
+            }
+        }
+    }
+
+    /// The state is new: regressions of deployments before `since` are held as stale.
+    pub fn cold_start(&mut self, since: Time) {
+        self.stale_before = Some(since);
+    }
+
+    /// Services and environments that are cooling down.
+    pub fn cooldowns(&self, now: Time) -> usize {
+        self.quiet.cooldowns(now)
+    }
+
+    /// Tokens left in the fleet's bucket.
+    pub fn fleet_tokens(&self, policy: &Policy, now: Time) -> f64 {
+        self.quiet.fleet_tokens(&policy.gate, now)
+    }
+
+    /// Windows that hold now or later.
+    pub fn windows(&self, now: Time) -> usize {
+        self.windows.count(now)
+    }
+
+    /// What was pushed out of memory by its limits: threads, cooldowns, buckets and flagged versions.
+    pub fn forgotten(&self) -> u64 {
+        self.said.forgotten() + self.flagged.forgotten() + self.quiet.forgotten()
+    }
+
+    /// The order of what holds a regression back.
+    fn hold(&self, policy: &Policy, now: Time, proposal: &Proposal, route: &Route) -> Option<Reason> {
+        let deployment = proposal.deployment;
+        if self.said.stands(proposal.thread, proposal.verdict, route.action) {
+            Some(Reason::AlreadySaid)
+        } else if proposal.superseded {
+            Some(Reason::Superseded)
+        } else if self.stale_before.is_some_and(|since| deployment.at < since) {
+            Some(Reason::Stale)
+        } else if self.windows.muted(now, deployment) {
+            Some(Reason::Mute)
+        } else if route.action == Action::None {
+            // In shadow nobody is asked for anything: it costs nothing and quiets nobody.
+            None
+        } else {
+            self.quiet.holds(&policy.gate, now, proposal.thread, deployment)
+        }
+    }
+
+    fn say(&mut self, policy: &Policy, now: Time, proposal: &Proposal, level: Automation, route: Route) -> Answer {
+        let Route { action, reasons } = route;
+        let thread: Arc<str> = proposal.thread.into();
+        self.said.say(&thread, proposal.verdict, action, proposal.deployment);
+        let mut guardrails = plain(level, reasons);
+        if action != Action::None {
+            guardrails.requires_approval = action == Action::Rollback;
+            guardrails.expires = Some(now + policy.gate.expires);
+            guardrails.cooldown_until = Some(self.quiet.charge(&policy.gate, now, &thread, proposal.deployment));
+        }
+        Answer::Say { action, guardrails }
+    }
+
+    /// A verdict that asks nothing of anybody.
+    fn inform(&mut self, policy: &Policy, proposal: &Proposal) -> Answer {
+        let (deployment, action) = (proposal.deployment, Action::None);
+        if self.said.stands(proposal.thread, proposal.verdict, action) {
+            return Answer::Hold { reason: Reason::AlreadySaid, would: action };
+        }
+        self.said.say(&proposal.thread.into(), proposal.verdict, action, deployment);
+        let level = policy.automation(&deployment.env, &deployment.service);
+        Answer::Say { action, guardrails: plain(level, Vec::new()) }
     }
 }
+
+fn plain(automation: Automation, reasons: Vec<Reason>) -> Guardrails {
+    Guardrails { automation, requires_approval: false, expires: None, cooldown_until: None, reasons }
+}
+
+#[cfg(test)]
+mod tests;

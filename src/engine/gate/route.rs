@@ -1,0 +1,49 @@
+//! Whether a rollback may be recommended, or a person must look.
+//!
+//! Pure questions about one deployment: they turn a rollback down, they never silence. All that apply are told, not
+//! only the first, so that a person sees at once everything that stands in the way.
+
+use super::flagged::Flagged;
+use super::windows::Windows;
+use crate::engine::effect::{Action, Automation, Reason};
+use crate::engine::event::{Deployment, DeploymentKind};
+use crate::engine::time::Time;
+
+/// A way that is open, and what closed the others.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    pub action: Action,
+    pub reasons: Vec<Reason>,
+}
+
+pub fn route(level: Automation, windows: &Windows, flagged: &Flagged, now: Time, deployment: &Deployment) -> Route {
+    let mut reasons = Vec::new();
+    match level {
+        Automation::Shadow => reasons.push(Reason::Shadow),
+        Automation::Advise => reasons.push(Reason::Advise),
+        Automation::Recommend => {}
+    }
+    if windows.frozen(now, deployment) {
+        reasons.push(Reason::Freeze);
+    }
+    if windows.explained(now, deployment) {
+        reasons.push(Reason::ContextEvent);
+    }
+    if deployment.reversible == Some(false) {
+        reasons.push(Reason::Irreversible);
+    }
+    match &deployment.previous_version {
+        None => reasons.push(Reason::NoPreviousVersion),
+        Some(version) if flagged.contains(deployment, version) => reasons.push(Reason::TargetFlagged),
+        Some(_) => {}
+    }
+    if deployment.kind == DeploymentKind::Rollback {
+        reasons.push(Reason::RollbackOfRollback);
+    }
+    let action = match (level, reasons.is_empty()) {
+        (Automation::Shadow, _) => Action::None,
+        (_, true) => Action::Rollback,
+        (_, false) => Action::Escalate,
+    };
+    Route { action, reasons }
+}

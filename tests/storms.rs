@@ -1,0 +1,231 @@
+//! Storms: seeded random fleets against laws that hold whatever the weather.
+//!
+//! Nothing here knows which decision is right; only what no decision may ever do. The seeds are fixed, so a failure is
+//! one for good. More of them: `STORMS=500 cargo test --test storms`.
+
+#[path = "stories/noise.rs"]
+mod noise;
+#[path = "storms/weather.rs"]
+mod weather;
+
+use noise::Noise;
+use regressd::engine::Engine;
+use regressd::engine::effect::*;
+use regressd::engine::event::{DeploymentKind, Fact, Input};
+use regressd::engine::policy::RateLimit;
+use regressd::engine::time::Time;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use weather::{Climate, ORDERLY, QUIET, ROUGH, Storm};
+
+#[test]
+fn same_seed_same_effects() {
+    each_seed(&ROUGH, |_, storm| {
+        let (first, second) = (play(&storm, |_| false), play(&storm, |_| false));
+        assert_same(&first, &second);
+        assert!(
+            first.iter().any(|effect| regression(effect).is_some()),
+            "a storm in which nothing is said proves nothing"
+        );
+    });
+}
+
+#[test]
+fn stopping_and_resuming_anywhere_changes_nothing() {
+    each_seed(&ROUGH, |seed, storm| {
+        let mut noise = Noise::of(&format!("stops {seed}"));
+        let whole = play(&storm, |_| false);
+        assert_same(&whole, &play(&storm, |_| noise.unit() < 0.002));
+    });
+}
+
+#[test]
+fn budgets_and_cooldowns_hold() {
+    each_seed(&ROUGH, |_, storm| {
+        let gate = &storm.policy.gate;
+        let effects = play(&storm, |_| false);
+        let said: Vec<_> = effects.iter().filter_map(asked_of_people).collect();
+        within(gate.fleet_limit, said.iter().map(|said| said.at).collect());
+        let mut services: BTreeMap<_, Vec<&Recommendation>> = BTreeMap::new();
+        for each in &said {
+            services.entry(&each.deployment.service).or_default().push(each);
+        }
+        for said in services.values() {
+            within(gate.service_limit, said.iter().map(|said| said.at).collect());
+            let mut began: BTreeMap<&str, Time> = BTreeMap::new();
+            for each in said {
+                let others = began.iter().filter(|(thread, _)| **thread != &*each.thread);
+                let near = others.map(|(_, at)| each.at - *at).min();
+                assert!(near.is_none_or(|near| near >= gate.cooldown), "within a cooldown: {}", each.summary);
+                began.entry(&each.thread).or_insert(each.at);
+            }
+        }
+    });
+}
+
+#[test]
+fn one_thread_for_each_deployment() {
+    each_seed(&ROUGH, |_, storm| {
+        let mut threads: BTreeMap<Arc<str>, Arc<str>> = BTreeMap::new();
+        let mut sequences: BTreeMap<Arc<str>, u32> = BTreeMap::new();
+        for said in play(&storm, |_| false).iter().filter_map(recommendation) {
+            let thread = threads.entry(said.deployment.id.clone()).or_insert(said.thread.clone());
+            assert_eq!(*thread, said.thread, "two threads for {}", said.deployment.id);
+            let next = sequences.entry(said.thread.clone()).or_default();
+            assert_eq!(said.sequence, *next, "a gap in the thread of {}", said.deployment.id);
+            *next += 1;
+        }
+        assert_eq!(threads.len(), sequences.len(), "two deployments in one thread");
+    });
+}
+
+#[test]
+fn every_deployment_is_answered_and_everything_said_is_written_down() {
+    each_seed(&ROUGH, |_, storm| {
+        let effects = play(&storm, |_| false);
+        let told = effects.iter().filter_map(recommendation).map(|said| said.deployment.id.clone());
+        let refused = effects.iter().filter_map(audit).filter(|a| matches!(a.event, AuditEvent::NotWatched { .. }));
+        let answered: BTreeSet<_> = told.chain(refused.filter_map(|audit| audit.deployment.clone())).collect();
+        for deployment in &storm.deployments {
+            assert!(answered.contains(&deployment.id), "nothing was said of {}", deployment.id);
+        }
+        let written = effects.iter().filter_map(audit).filter_map(|audit| match &audit.event {
+            AuditEvent::Said { action, .. } => Some((audit.at, audit.recommendation.clone()?, *action)),
+            _ => None,
+        });
+        let written: BTreeSet<_> = written.collect();
+        for said in effects.iter().filter_map(regression) {
+            let entry = (said.at, said.thread.clone(), said.action);
+            assert!(written.contains(&entry), "not written down: {} {:?}", said.thread, said.action);
+        }
+    });
+}
+
+#[test]
+fn a_rollback_is_never_rolled_back() {
+    each_seed(&ROUGH, |_, storm| {
+        for said in play(&storm, |_| false).iter().filter_map(asked_of_people) {
+            let (action, change) = (said.action, &said.deployment);
+            if change.kind == DeploymentKind::Rollback || change.reversible == Some(false) {
+                assert_eq!(action, Action::Escalate, "of {}", change.id);
+            }
+            assert!(action == Action::Escalate || change.previous_version.is_some(), "back to where? {}", change.id);
+        }
+    });
+}
+
+#[test]
+fn time_never_goes_back() {
+    each_seed(&ROUGH, |_, storm| {
+        let mut latest = Time::MIN;
+        for effect in play(&storm, |_| false) {
+            let at = match &effect {
+                Effect::Recommend(said) => said.at,
+                Effect::Audit(audit) => audit.at,
+            };
+            assert!(at >= latest, "{effect:?} after {latest:?}");
+            latest = at;
+        }
+    });
+}
+
+#[test]
+fn arrival_order_within_the_lateness_changes_no_verdict() {
+    each_seed(&ORDERLY, |seed, storm| {
+        let inorder = verdicts(&play(&storm, |_| false));
+        let shuffled = verdicts(&play(&storm.shuffled(seed), |_| false));
+        assert_eq!(inorder, shuffled);
+        assert!(
+            inorder.values().any(|verdict| *verdict == VerdictKind::Regression),
+            "nothing broke: it proves nothing"
+        );
+    });
+}
+
+#[test]
+fn a_quiet_fleet_stays_quiet() {
+    let storm = QUIET.storm(0);
+    let verdicts = verdicts(&play(&storm, |_| false));
+    assert!(verdicts.len() >= 80, "{} watches", verdicts.len());
+    // The default bound is one false alarm in 200 watches: in these fewer than 200 not one is to be expected.
+    let alarms: Vec<_> = verdicts.iter().filter(|(_, verdict)| **verdict == VerdictKind::Regression).collect();
+    assert!(alarms.is_empty(), "{alarms:?} of {}", verdicts.len());
+    let clean = verdicts.values().filter(|verdict| **verdict == VerdictKind::Clean).count();
+    assert!(clean * 2 > verdicts.len(), "only {clean} of {} are clean: silence is no skill", verdicts.len());
+}
+
+fn each_seed(climate: &Climate, law: impl Fn(u64, Storm)) {
+    let seeds = std::env::var("STORMS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(3);
+    for seed in 0..seeds {
+        println!("seed {seed}");
+        law(seed, climate.storm(seed));
+    }
+}
+
+/// Steps a storm through an engine, ticks in between; where `stops` says so, through a checkpoint and a new engine.
+fn play(storm: &Storm, mut stops: impl FnMut(usize) -> bool) -> Vec<Effect> {
+    let mut engine = Engine::default();
+    let mut effects = Vec::new();
+    for (number, input) in storm.inputs.iter().enumerate() {
+        while let Some(now) = engine.next_deadline().filter(|deadline| *deadline <= input.now) {
+            engine.step(&storm.policy, &Input { now, fact: Fact::Tick }, &mut effects);
+            assert!(engine.next_deadline().is_none_or(|next| next > now), "a tick did nothing at its deadline");
+        }
+        engine.step(&storm.policy, input, &mut effects);
+        if stops(number) {
+            let bytes = postcard::to_stdvec(&engine).expect("the state is plain");
+            engine = postcard::from_bytes(&bytes).expect("it comes back");
+            assert!(postcard::to_stdvec(&engine).expect("the state is plain") == bytes, "it came back otherwise");
+        }
+    }
+    let now = storm.inputs.last().map_or(Time(0), |input| input.now);
+    engine.step(&storm.policy, &Input { now, fact: Fact::Drain }, &mut effects);
+    effects
+}
+
+fn assert_same(one: &[Effect], other: &[Effect]) {
+    for (number, (one, other)) in one.iter().zip(other).enumerate() {
+        assert_eq!(one, other, "effect {number}");
+    }
+    assert_eq!(one.len(), other.len());
+}
+
+/// In no stretch of time more than the burst and what was refilled in it.
+fn within(limit: RateLimit, mut said: Vec<Time>) {
+    said.sort_unstable();
+    for (i, from) in said.iter().enumerate() {
+        for (j, to) in said.iter().enumerate().skip(i) {
+            let allowed = f64::from(limit.burst) + (*to - *from).as_minutes() / 60.0 * limit.per_hour;
+            assert!((j - i + 1) as f64 <= allowed + 1e-6, "{} from {from:?} to {to:?}", j - i + 1);
+        }
+    }
+}
+
+/// The last that was said about each deployment.
+fn verdicts(effects: &[Effect]) -> BTreeMap<Arc<str>, VerdictKind> {
+    effects.iter().filter_map(recommendation).map(|said| (said.deployment.id.clone(), said.verdict)).collect()
+}
+
+fn recommendation(effect: &Effect) -> Option<&Recommendation> {
+    match effect {
+        Effect::Recommend(said) => Some(said),
+        Effect::Audit(_) => None,
+    }
+}
+
+fn audit(effect: &Effect) -> Option<&Audit> {
+    match effect {
+        Effect::Audit(audit) => Some(audit),
+        Effect::Recommend(_) => None,
+    }
+}
+
+fn regression(effect: &Effect) -> Option<&Recommendation> {
+    recommendation(effect).filter(|said| said.verdict == VerdictKind::Regression)
+}
+
+/// Messages that want something done, as against those that tell what became of it.
+fn asked_of_people(effect: &Effect) -> Option<&Recommendation> {
+    let new = |said: &&Recommendation| matches!(said.lifecycle, Lifecycle::Issued | Lifecycle::Updated);
+    regression(effect).filter(|said| said.action != Action::None).filter(new)
+}

@@ -1,0 +1,195 @@
+//! Random fleets: what a seed makes of a few hours of services, releases and people.
+//!
+//! Only the inputs; the laws they must not break stand in `storms.rs`. A seed that ever broke a law stays in its list.
+
+use crate::noise::Noise;
+use regressd::engine::effect::Automation;
+use regressd::engine::event::*;
+use regressd::engine::policy::{AutomationRule, Glob, Policy, RateLimit};
+use regressd::engine::time::{Span, Time};
+use std::sync::Arc;
+
+const START: Time = Time(1_789_948_800_000);
+
+pub struct Storm {
+    pub policy: Policy,
+    pub inputs: Vec<Input<'static>>,
+    pub deployments: Vec<Deployment>,
+}
+
+pub struct Climate {
+    pub services: usize,
+    /// Before the first deployment.
+    pub history: Span,
+    pub duration: Span,
+    /// Between two deployments of one service, at least.
+    pub spacing: Span,
+    /// The share of deployments that triple latency and errors.
+    pub harm: f64,
+    /// Do people and odd messages get in the way?
+    pub people: bool,
+}
+
+/// Services that break all the time, and people who declare things.
+pub const ROUGH: Climate = Climate {
+    services: 4,
+    history: Span::minutes(90),
+    duration: Span::minutes(330),
+    spacing: Span::minutes(12),
+    harm: 0.6,
+    people: true,
+};
+
+/// Deployments far apart: each watch has its whole time.
+pub const ORDERLY: Climate = Climate { spacing: Span::minutes(60), people: false, ..ROUGH };
+
+/// Nothing ever breaks.
+pub const QUIET: Climate = Climate {
+    services: 16,
+    duration: Span::minutes(480),
+    spacing: Span::minutes(60),
+    harm: 0.0,
+    people: false,
+    ..ROUGH
+};
+
+impl Climate {
+    pub fn storm(&self, seed: u64) -> Storm {
+        let mut noise = Noise::of(&format!("storm {seed}"));
+        let (mut inputs, mut deployments) = (Vec::new(), Vec::new());
+        for service in 0..self.services {
+            let planned = self.deployments(service, &mut noise);
+            self.samples(service, &planned, &mut noise, &mut inputs);
+            deployments.extend(planned.into_iter().map(|(deployment, _)| deployment));
+        }
+        for deployment in &deployments {
+            let fact = Fact::Deployment(deployment.clone());
+            inputs.push(Input { now: deployment.at, fact: fact.clone() });
+            if self.people && noise.unit() < 0.1 {
+                inputs.push(Input { now: deployment.at + Span::MINUTE, fact });
+            }
+        }
+        if self.people {
+            inputs.extend((0..8).map(|_| self.declaration(&mut noise)));
+        }
+        inputs.sort_by_key(|input| input.now);
+        Storm { policy: self.policy(&mut noise), inputs, deployments }
+    }
+
+    fn policy(&self, noise: &mut Noise) -> Policy {
+        let mut policy = Policy::default();
+        policy.watch.duration = Span::minutes(30);
+        policy.gate.cooldown = Span::minutes(10);
+        policy.gate.service_limit = RateLimit { burst: 2, per_hour: 2.0 };
+        policy.gate.fleet_limit = RateLimit { burst: 3, per_hour: 4.0 };
+        for service in 0..self.services {
+            let level = match noise.below(8) {
+                0 if self.people => Automation::Shadow,
+                1 if self.people => Automation::Advise,
+                _ => Automation::Recommend,
+            };
+            let service = Glob(name(service).into());
+            policy.automation.push(AutomationRule { service, env: Glob("*".into()), level });
+        }
+        policy
+    }
+
+    /// With how many times the level is what it was before.
+    fn deployments(&self, service: usize, noise: &mut Noise) -> Vec<(Deployment, f64)> {
+        let mut planned: Vec<(Deployment, f64)> = Vec::new();
+        let mut at = START + self.history + minutes(noise.below(30));
+        while at + Span::MINUTE < START + self.duration {
+            let number = planned.len();
+            let odd = if self.people { noise.below(10) } else { 9 };
+            let previous = format!("1.{number}");
+            let deployment = Deployment {
+                at,
+                id: format!("{}-{number}", name(service)).into(),
+                service: name(service).into(),
+                env: "prod".into(),
+                version: Some(format!("1.{}", number + 1).into()),
+                previous_version: (odd != 0).then(|| previous.into()),
+                kind: if odd < 3 { DeploymentKind::Rollback } else { DeploymentKind::Deploy },
+                instances: Vec::new(),
+                author: None,
+                url: None,
+                reversible: (odd == 4).then_some(false),
+            };
+            let factor = if noise.unit() < self.harm { 3.0 } else { 1.0 };
+            planned.push((deployment, factor));
+            at = at + self.spacing + minutes(noise.below(20));
+        }
+        planned
+    }
+
+    fn samples(
+        &self,
+        service: usize,
+        planned: &[(Deployment, f64)],
+        noise: &mut Noise,
+        inputs: &mut Vec<Input<'static>>,
+    ) {
+        let level = 50.0 + noise.unit() * 200.0;
+        let spread = 0.02 + noise.unit() * 0.08;
+        let mut errors = 0.0;
+        let mut at = START;
+        while at < START + self.duration {
+            let factor =
+                planned.iter().rev().find(|(deployment, _)| deployment.at < at).map_or(1.0, |(_, factor)| *factor);
+            for instance in ["a", "b"] {
+                let latency = level * factor * (1.0 + spread * noise.normal());
+                inputs.push(sample(at, service, instance, "latency_p95_ms", Reading::Gauge(latency)));
+                let requests = noise.events(400.0) as f64;
+                inputs.push(sample(at, service, instance, "http.server.requests", Reading::Delta(requests)));
+            }
+            errors += noise.events(4.0 * factor) as f64;
+            inputs.push(sample(at, service, "a", "http.server.errors", Reading::Counter(errors)));
+            at = at + Span::MINUTE;
+        }
+    }
+
+    fn declaration(&self, noise: &mut Noise) -> Input<'static> {
+        let at = START + minutes(noise.below(self.duration.0.unsigned_abs() / 60_000));
+        let from = at + minutes(noise.below(20));
+        let service: Option<Arc<str>> =
+            (noise.unit() < 0.8).then(|| name(noise.below(self.services as u64) as usize).into());
+        let window =
+            Window { scope: Scope { env: None, service }, from, to: from + minutes(noise.below(30)), reason: None };
+        let word = match noise.below(4) {
+            0 => Word::Freeze(window),
+            1 => Word::Mute(window),
+            2 => Word::Context { window, kind: ContextKind::InfraChange },
+            _ => Word::Approval { recommendation: "nobody".into(), decision: Decision::Approved },
+        };
+        Input { now: at, fact: Fact::Control(Control { at, by: None, word }) }
+    }
+}
+
+impl Storm {
+    /// The same facts; samples arrive up to four fifths of the allowed lateness later, each by its own delay.
+    pub fn shuffled(&self, seed: u64) -> Storm {
+        let mut noise = Noise::of(&format!("delays {seed}"));
+        let most = self.policy.watch.lateness.0.unsigned_abs() * 4 / 5;
+        let mut inputs = self.inputs.clone();
+        for input in inputs.iter_mut().filter(|input| matches!(input.fact, Fact::Sample(_))) {
+            input.now = input.now + Span(noise.below(most) as i64);
+        }
+        inputs.sort_by_key(|input| input.now);
+        Storm { policy: self.policy.clone(), inputs, deployments: self.deployments.clone() }
+    }
+}
+
+fn sample(at: Time, service: usize, instance: &'static str, metric: &'static str, reading: Reading) -> Input<'static> {
+    let origin =
+        Origin { service: name(service).into(), env: "prod".into(), version: None, instance: Some(instance.into()) };
+    let sample = Sample { at, origin, metric: metric.into(), reading, unit: None, labels: Vec::new() };
+    Input { now: at, fact: Fact::Sample(sample) }
+}
+
+fn name(service: usize) -> String {
+    format!("service-{service}")
+}
+
+fn minutes(n: u64) -> Span {
+    Span::minutes(n as i64)
+}
