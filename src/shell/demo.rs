@@ -177,12 +177,110 @@ impl Drop for Scratch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Engine;
+    use crate::engine::effect::{Action, Automation, Effect, Reason, Recommendation, VerdictKind};
+    use crate::shell::pump::{Cause, Outgoing, Pump, Taken};
+    use crate::shell::topics::Topics;
+    use script::{Act, Deploy};
+
+    fn config() -> Config {
+        Config::from_toml_str(&settings("127.0.0.1:9092", Path::new("/tmp/x"), "127.0.0.1:0")).expect("no mistakes")
+    }
 
     #[test]
     fn the_demo_is_configured_validly() {
-        let text = settings("127.0.0.1:9092", Path::new("/tmp/x"), "127.0.0.1:0");
-        let config = Config::from_toml_str(&text).expect("no mistakes");
-        assert_eq!(config.policy.automation("prod", "checkout"), crate::engine::effect::Automation::Recommend);
-        assert_eq!(config.policy.automation("prod", "cart"), crate::engine::effect::Automation::Advise);
+        let policy = config().policy;
+        assert_eq!(policy.automation("prod", "checkout"), Automation::Recommend);
+        assert_eq!(policy.automation("prod", "cart"), Automation::Advise);
+    }
+
+    /// The pipeline without a broker, fed as the demo feeds it.
+    struct Rehearsal {
+        pump: Pump,
+        offset: i64,
+        out: Vec<Outgoing>,
+        said: Vec<Recommendation>,
+        held: Vec<Reason>,
+    }
+
+    impl Rehearsal {
+        fn hear(&mut self, message: &fleet::Message) {
+            self.offset += 1;
+            let taken = Taken {
+                topic: "demo",
+                partition: 0,
+                offset: self.offset,
+                kind: message.kind,
+                now: message.at,
+                stamped: Some(message.at),
+                key: Some(message.key.as_bytes()),
+                payload: message.payload.as_bytes(),
+            };
+            self.pump.take(&taken, &mut self.out);
+            for outgoing in self.out.drain(..) {
+                match outgoing.cause {
+                    Cause::Effect(Effect::Recommend(said)) => self.said.push(*said),
+                    Cause::Effect(Effect::Audit(audit)) => {
+                        if let crate::engine::effect::AuditEvent::Held { reason, .. } = audit.event {
+                            self.held.push(reason);
+                        }
+                    }
+                    Cause::DeadLetter(reason) => panic!("{}: {}", reason.word(), message.payload),
+                }
+            }
+        }
+
+        fn about(&self, id: &str) -> Vec<(Action, VerdictKind)> {
+            let issued = self.said.iter().filter(|said| &*said.deployment.id == id);
+            issued.map(|said| (said.action, said.verdict)).collect()
+        }
+    }
+
+    #[test]
+    fn the_play_goes_as_the_script_promises() {
+        let start = Time(1_790_000_000_000).floor(Span::HOUR);
+        let curtain = start + script::HISTORY;
+        let config = Arc::new(config());
+        let topics = Arc::new(Topics::new(&config.kafka.topics));
+        let pump = Pump::new(Engine::default(), Time::MIN, config, topics);
+        let mut stage = Rehearsal { pump, offset: 0, out: Vec::new(), said: Vec::new(), held: Vec::new() };
+        let (mut fleet, mut script) = (fleet::Fleet::new(SEED, start), script::Script::new(curtain));
+        let mut deployed: Vec<Deploy> = Vec::new();
+        let mut at = start;
+        while at < curtain + script::PLAY {
+            for scene in script.due(at) {
+                scene.act.perform(scene.at, &mut fleet).iter().for_each(|message| stage.hear(message));
+                if let Act::Deploy(deploy) = scene.act {
+                    deployed.push(deploy);
+                }
+            }
+            at = at + fleet::STEP;
+            let heard = stage.said.len();
+            fleet.step(at).iter().for_each(|message| stage.hear(message));
+            for said in &stage.said[heard..] {
+                eprintln!(
+                    "{:>4} min {} {}: {} {} {} {:?}",
+                    (said.at - curtain).as_minutes(),
+                    said.deployment.service,
+                    said.deployment.id,
+                    said.lifecycle.word(),
+                    said.verdict.word(),
+                    said.action.word(),
+                    said.evidence.first(),
+                );
+                let bad = deployed.iter().find(|deploy| *deploy.id == *said.deployment.id);
+                if let (Action::Rollback, Some(bad), "issued") = (said.action, bad, said.lifecycle.word()) {
+                    script.advised(at, &said.thread, bad);
+                }
+            }
+        }
+        let regression = |action| (action, VerdictKind::Regression);
+        assert!(stage.about("deploy-7781").contains(&regression(Action::Rollback)), "the canary");
+        assert!(stage.about("deploy-7782").contains(&regression(Action::Rollback)), "the hurried fix");
+        assert!(stage.held.contains(&Reason::Cooldown), "{:?}", stage.held);
+        for harmless in ["deploy-7783", "deploy-7784"] {
+            assert_eq!(stage.about(harmless), [(Action::None, VerdictKind::Clean)], "{harmless}");
+        }
+        assert!(stage.about("deploy-7785").contains(&regression(Action::Escalate)), "the cart");
     }
 }
