@@ -7,21 +7,50 @@
 #[macro_use]
 mod words;
 
+pub mod baseline;
+pub mod character;
+pub mod detect;
+pub mod distribution;
 pub mod effect;
 pub mod event;
+pub mod fingerprint;
+pub mod fleet;
 pub mod gate;
+pub mod index;
+pub mod learn;
 pub mod policy;
+pub mod series;
+pub mod service;
+pub mod signal;
+pub mod stats;
 pub mod time;
+pub mod verdict;
+pub mod watch;
+pub mod watches;
+pub mod window;
+pub mod yardstick;
 
-use effect::Effect;
-use event::Input;
+use effect::{
+    Action, Audit, AuditEvent, Effect, Guardrails, Lifecycle, NotWatched, Reason, Recommendation, VerdictKind,
+};
+use event::{Control, Deployment, Fact, Input, LogLine, Sample};
+use fleet::{Fleet, Full};
+use gate::{Answer, Gate, Proposal};
 use policy::Policy;
 use serde::{Deserialize, Serialize};
+use series::Taken;
 use time::Time;
+use verdict::Verdict;
+use watch::{Phase, Watch};
+use watches::Watches;
 
 /// All state; a checkpoint is this struct, serialised.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Engine {
+    now: Option<Time>,
+    fleet: Fleet,
+    watches: Watches,
+    gate: Gate,
     vitals: Vitals,
 }
 
@@ -37,7 +66,7 @@ pub struct Vitals {
     /// Tokens left in the fleet's bucket.
     pub fleet_tokens: f64,
     pub windows: u64,
-    /// Facts taken into a window, by nobody's name; the rest is dropped for a reason below.
+    /// Facts taken into a window; the rest is dropped for a reason below.
     pub applied: u64,
     pub dropped_late: u64,
     pub dropped_ahead: u64,
@@ -49,14 +78,296 @@ pub struct Vitals {
 
 impl Engine {
     /// The door. Takes one input and appends what is to be done about it, in order.
-    pub fn step(&mut self, _policy: &Policy, _input: &Input, _effects: &mut Vec<Effect>) {}
+    pub fn step(&mut self, policy: &Policy, input: &Input, effects: &mut Vec<Effect>) {
+        let now = self.advance(input);
+        match &input.fact {
+            Fact::Sample(sample) => self.sample(policy, now, sample),
+            Fact::Log(line) => self.log(policy, now, line),
+            Fact::Deployment(deployment) => self.deployment(policy, now, deployment, effects),
+            Fact::Control(control) => self.control(policy, now, control, effects),
+            Fact::ColdStart { since } => self.gate.cold_start(*since),
+            Fact::PolicyChanged => {}
+            Fact::Tick => self.tick(policy, now, effects),
+            Fact::Drain => self.drain(policy, now, effects),
+        }
+        self.note(policy, now);
+    }
 
     /// The next moment at which a tick is due, if any.
     pub fn next_deadline(&self) -> Option<Time> {
-        None
+        self.watches.next_due()
     }
 
     pub fn vitals(&self) -> &Vitals {
         &self.vitals
+    }
+
+    /// Time never goes back, and a cold start has none of its own.
+    fn advance(&mut self, input: &Input) -> Time {
+        if matches!(input.fact, Fact::ColdStart { .. }) {
+            return self.now.unwrap_or(Time::MIN);
+        }
+        let now = self.now.map_or(input.now, |now| now.max(input.now));
+        self.now = Some(now);
+        now
+    }
+
+    fn sample(&mut self, policy: &Policy, now: Time, sample: &Sample) {
+        if let Some(dropped) = self.out_of_time(policy, now, sample.at) {
+            return self.count(dropped);
+        }
+        let taken = self.fleet.take(sample, &policy.limits);
+        if let Ok((_, Some(rolled))) = taken {
+            learn::roll(&mut self.fleet, policy, rolled.service, rolled.signal, rolled.minute);
+        }
+        self.count(taken.map(|(taken, _)| taken).into());
+    }
+
+    fn log(&mut self, policy: &Policy, now: Time, line: &LogLine) {
+        if let Some(dropped) = self.out_of_time(policy, now, line.at) {
+            return self.count(dropped);
+        }
+        let taken = self.fleet.take_log(line, &policy.limits);
+        if let Ok((_, Some(rolled))) = taken {
+            learn::roll(&mut self.fleet, policy, rolled.service, rolled.signal, rolled.minute);
+        }
+        self.count(taken.map(|(taken, _)| taken).into());
+    }
+
+    fn deployment(&mut self, policy: &Policy, now: Time, deployment: &Deployment, effects: &mut Vec<Effect>) {
+        let not_watched = self.watches.refuse(policy, now, deployment);
+        if let Some(why) = not_watched {
+            effects.push(audit(now, deployment, None, AuditEvent::NotWatched { why }));
+            return;
+        }
+        for older in self.watches.overtaken_by(deployment) {
+            self.look(policy, now, older, true, effects);
+        }
+        let Ok(service) = self.fleet.service(&deployment.env, &deployment.service, deployment.at, &policy.limits)
+        else {
+            effects.push(audit(now, deployment, None, AuditEvent::NotWatched { why: NotWatched::Overflow }));
+            return;
+        };
+        learn::catch_up(&mut self.fleet, policy, service, window::minute_of(now.min(deployment.at)));
+        let watch = self.watches.open(policy, now, deployment);
+        let event = AuditEvent::WatchOpened { until: watch.until };
+        effects.push(audit(now, deployment, Some(watch), event));
+        self.fleet.watch(&deployment.env, &deployment.service, 1);
+    }
+
+    fn control(&mut self, policy: &Policy, now: Time, control: &Control, effects: &mut Vec<Effect>) {
+        let outcome = self.gate.hear(policy, now, control);
+        let (env, service) = control.word.scope();
+        let event = AuditEvent::Heard { word: control.word.word(), by: control.by.clone(), outcome };
+        let recommendation = control.word.recommendation();
+        effects.push(Effect::Audit(Audit { at: now, env, service, deployment: None, recommendation, event }));
+    }
+
+    fn tick(&mut self, policy: &Policy, now: Time, effects: &mut Vec<Effect>) {
+        for place in self.watches.due(now) {
+            let over = self.watches.get(place).is_over(now);
+            self.look(policy, now, place, over, effects);
+        }
+        self.watches.sweep();
+    }
+
+    fn drain(&mut self, policy: &Policy, now: Time, effects: &mut Vec<Effect>) {
+        for place in self.watches.all() {
+            self.look(policy, now, place, true, effects);
+        }
+        self.watches.sweep();
+    }
+
+    /// Looks at one watch: evidence, verdict, gate, and what follows; `last` closes it.
+    fn look(&mut self, policy: &Policy, now: Time, place: usize, last: bool, effects: &mut Vec<Effect>) {
+        let watch = self.watches.get(place).clone();
+        if !watch.said {
+            let findings = self.findings(policy, now, &watch);
+            let overflowed = self.fleet.has_overflowed(&watch.deployment.env, &watch.deployment.service);
+            match verdict::so_far(policy, &findings) {
+                Some(found) => self.regression(policy, now, place, found, last, effects),
+                None if last => {
+                    let verdict = verdict::at_the_end(policy, findings, overflowed, watch.superseded);
+                    self.say_the_end(policy, now, &watch, verdict, effects);
+                }
+                None => {}
+            }
+        }
+        if last {
+            self.close(now, place, effects);
+        } else {
+            self.watches.get_mut(place).reschedule(now);
+        }
+    }
+
+    fn findings(&mut self, policy: &Policy, now: Time, watch: &Watch) -> detect::Findings {
+        let upto = Watch::complete(now.min(watch.until + watch::GRACE));
+        match self.fleet.find(&watch.deployment.env, &watch.deployment.service) {
+            Some(service) => {
+                self.fleet.settle_env(service, upto);
+                detect::look(&self.fleet, policy, service, &watch.deployment, upto)
+            }
+            None => detect::Findings { evidence: Vec::new(), coverage: Vec::new() },
+        }
+    }
+
+    /// A regression is true; asks the gate whether it may be said, and says or writes down why not.
+    fn regression(
+        &mut self,
+        policy: &Policy,
+        now: Time,
+        place: usize,
+        found: Verdict,
+        last: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let watch = self.watches.get_mut(place);
+        if !watch.found {
+            watch.found = true;
+            let event = AuditEvent::Verdict { kind: found.kind, risk: found.risk };
+            effects.push(audit(now, &watch.deployment, Some(watch), event));
+        }
+        let watch = watch.clone();
+        match self.gate.ask(policy, now, &proposal(&watch, found.kind)) {
+            Answer::Say { action, guardrails } => {
+                self.watches.get_mut(place).said = true;
+                say(now, &watch, found, action, guardrails, effects);
+            }
+            Answer::Hold { reason, would } => {
+                if self.watches.get_mut(place).hold(reason) {
+                    effects.push(audit(now, &watch.deployment, Some(&watch), AuditEvent::Held { reason, would }));
+                }
+                if last {
+                    let guardrails = self.gate.last_word(policy, &proposal(&watch, found.kind), reason);
+                    self.watches.get_mut(place).said = true;
+                    say(now, &watch, found, Action::None, guardrails, effects);
+                }
+            }
+        }
+    }
+
+    fn say_the_end(&mut self, policy: &Policy, now: Time, watch: &Watch, verdict: Verdict, effects: &mut Vec<Effect>) {
+        let event = AuditEvent::Verdict { kind: verdict.kind, risk: verdict.risk };
+        effects.push(audit(now, &watch.deployment, Some(watch), event));
+        match self.gate.ask(policy, now, &proposal(watch, verdict.kind)) {
+            Answer::Say { action, guardrails } => say(now, watch, verdict, action, guardrails, effects),
+            Answer::Hold { reason, would } => {
+                effects.push(audit(now, &watch.deployment, Some(watch), AuditEvent::Held { reason, would }));
+            }
+        }
+    }
+
+    fn close(&mut self, now: Time, place: usize, effects: &mut Vec<Effect>) {
+        let watch = self.watches.close(place);
+        let kind = if watch.found { VerdictKind::Regression } else { VerdictKind::Clean };
+        effects.push(audit(now, &watch.deployment, Some(&watch), AuditEvent::WatchClosed { kind }));
+        self.fleet.watch(&watch.deployment.env, &watch.deployment.service, -1);
+        if watch.found
+            && let Some(service) = self.fleet.find(&watch.deployment.env, &watch.deployment.service)
+        {
+            learn::skip(&mut self.fleet, service, Watch::complete(now));
+        }
+    }
+
+    fn out_of_time(&self, policy: &Policy, now: Time, at: Time) -> Option<Counted> {
+        if at > now + policy.watch.ahead {
+            Some(Counted::Ahead)
+        } else if at < now - policy.watch.lateness {
+            Some(Counted::Late)
+        } else {
+            None
+        }
+    }
+
+    fn count(&mut self, counted: Counted) {
+        let vitals = &mut self.vitals;
+        *match counted {
+            Counted::Applied => &mut vitals.applied,
+            Counted::Late => &mut vitals.dropped_late,
+            Counted::Ahead => &mut vitals.dropped_ahead,
+            Counted::Duplicate => &mut vitals.dropped_duplicate,
+            Counted::Overflow => &mut vitals.dropped_overflow,
+        } += 1;
+    }
+
+    fn note(&mut self, policy: &Policy, now: Time) {
+        let vitals = &mut self.vitals;
+        vitals.now = now;
+        vitals.services = self.fleet.services.len() as u64;
+        vitals.signals = self.fleet.signals as u64;
+        vitals.series = self.fleet.series() as u64;
+        if self.watches.is_quiet() && vitals.watches_open + vitals.watches_warming == 0 && vitals.fleet_tokens > 0.0 {
+            return;
+        }
+        vitals.watches_warming = self.watches.count(now, Phase::Warming);
+        vitals.watches_open = self.watches.count(now, Phase::Watching);
+        vitals.cooldowns = self.gate.cooldowns(now) as u64;
+        vitals.fleet_tokens = self.gate.fleet_tokens(policy, now);
+        vitals.windows = self.gate.windows(now) as u64;
+    }
+}
+
+enum Counted {
+    Applied,
+    Late,
+    Ahead,
+    Duplicate,
+    Overflow,
+}
+
+impl From<Result<Taken, Full>> for Counted {
+    fn from(taken: Result<Taken, Full>) -> Counted {
+        match taken {
+            Ok(Taken::Applied) => Counted::Applied,
+            Ok(Taken::Duplicate) => Counted::Duplicate,
+            Ok(Taken::Late) => Counted::Late,
+            Err(Full) => Counted::Overflow,
+        }
+    }
+}
+
+fn proposal(watch: &Watch, verdict: VerdictKind) -> Proposal<'_> {
+    Proposal { thread: &watch.thread, deployment: &watch.deployment, verdict, superseded: watch.superseded }
+}
+
+fn say(now: Time, watch: &Watch, verdict: Verdict, action: Action, guardrails: Guardrails, effects: &mut Vec<Effect>) {
+    let summary = verdict::summary(&watch.deployment, &verdict, now);
+    let event = AuditEvent::Said { action, reasons: guardrails.reasons.clone() };
+    effects.push(Effect::Recommend(Box::new(Recommendation {
+        thread: watch.thread.clone(),
+        sequence: 0,
+        at: now,
+        lifecycle: Lifecycle::Issued,
+        action,
+        verdict: verdict.kind,
+        risk: verdict.risk,
+        deployment: watch.deployment.clone(),
+        summary,
+        evidence: verdict.evidence,
+        coverage: verdict.coverage,
+        guardrails,
+    })));
+    effects.push(audit(now, &watch.deployment, Some(watch), event));
+}
+
+fn audit(now: Time, deployment: &Deployment, watch: Option<&Watch>, event: AuditEvent) -> Effect {
+    Effect::Audit(Audit {
+        at: now,
+        env: deployment.env.clone(),
+        service: deployment.service.clone(),
+        deployment: Some(deployment.id.clone()),
+        recommendation: watch.map(|watch| watch.thread.clone()),
+        event,
+    })
+}
+
+impl Watch {
+    /// Notes a hold; true the first time for its reason.
+    fn hold(&mut self, reason: Reason) -> bool {
+        let first = !self.held.contains(&reason);
+        if first {
+            self.held.push(reason);
+        }
+        first
     }
 }

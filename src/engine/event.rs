@@ -144,6 +144,40 @@ pub enum Word {
     Context { window: Window, kind: ContextKind },
 }
 
+impl Word {
+    /// The public word for it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Word::Feedback { .. } => "feedback",
+            Word::Approval { .. } => "approval",
+            Word::Freeze(_) => "freeze",
+            Word::Mute(_) => "mute",
+            Word::Context { .. } => "context",
+        }
+    }
+
+    /// The environment and service it speaks of; `*` where it means all.
+    pub fn scope(&self) -> (Arc<str>, Arc<str>) {
+        let all = || Arc::from("*");
+        match self {
+            Word::Feedback { .. } | Word::Approval { .. } => (all(), all()),
+            Word::Freeze(window) | Word::Mute(window) | Word::Context { window, .. } => {
+                let scope = window.scope.clone();
+                (scope.env.unwrap_or_else(all), scope.service.unwrap_or_else(all))
+            }
+        }
+    }
+
+    /// The recommendation it speaks of, if it names one.
+    pub fn recommendation(&self) -> Option<Arc<str>> {
+        match self {
+            Word::Approval { recommendation, .. } => Some(recommendation.clone()),
+            Word::Feedback { about: About::Recommendation(id), .. } => Some(id.clone()),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum About {
     Recommendation(Arc<str>),

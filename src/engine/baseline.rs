@@ -1,0 +1,332 @@
+//! What is normal for a track: its scale, its day and week, its noise, and how far it drifts when nothing is deployed.
+//!
+//! Learned one bin at a time from bins that can no longer change, never from bins under watch. Every question is asked
+//! of the past in the very form in which a watch asks it later: the mean of the last `h` bins against what was expected
+//! `lag` bins before. So slow tides, bursts and correlation are in the yardstick without being modelled. Stretches that
+//! were far off (incidents) are left out of it, within limits, or they would hide the next regression.
+
+pub mod expect;
+pub mod scale;
+pub mod week;
+
+use super::character::Class;
+use super::policy::Worse;
+use super::window::{Minute, Ring};
+use super::yardstick::{Tail, Yardstick};
+use expect::Expectation;
+use scale::Scale;
+use serde::{Deserialize, Serialize};
+use week::Week;
+
+/// How many bins a window holds, and how many of the worst are left out of it: a natural burst lasts one to three.
+pub const HORIZONS: [(usize, usize); 4] = [(2, 0), (5, 1), (15, 3), (45, 6)];
+
+/// (horizon, lag in bins from the window's end to the reference) for which the drift is learned.
+pub const CELLS: [(usize, usize); 8] = [(0, 5), (0, 30), (0, 90), (1, 15), (1, 90), (2, 30), (2, 90), (3, 90)];
+
+/// A stretch that is far off is left out of the yardstick for at most so many bins in a row; then it is the new normal.
+const INCIDENT_BINS: u32 = 120;
+/// How unlikely (log10) a bin must be to count as an incident's.
+const INCIDENT: f64 = -4.5;
+/// Bins needed before a scale is chosen.
+const SCALED_AFTER: usize = 8;
+
+/// About 1.3 KiB for each side that is watched, and 2.7 KiB of week.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Baseline {
+    scale: Option<Scale>,
+    /// Everything before this minute is learned or was left out for good.
+    pub learned: Minute,
+    /// Bins learned from.
+    pub bins: u32,
+    /// Of these, the ones in which anything happened: not zero, or any failure.
+    pub eventful: u32,
+    week: Week,
+    /// Mean absolute difference of neighbouring bins, in the scale's unit.
+    noise: f64,
+    previous: Option<f64>,
+    up: [Yardstick; CELLS.len()],
+    down: [Yardstick; CELLS.len()],
+    /// Of one instance against the rest, by horizon: as they are, and against their own past difference.
+    pub apart_up: [Yardstick; 2 * HORIZONS.len()],
+    pub apart_down: [Yardstick; 2 * HORIZONS.len()],
+    turn: u32,
+    /// Bins in a row that looked like an incident.
+    odd: u32,
+    /// Minutes left out lately, oldest first.
+    incidents: Vec<(Minute, Minute)>,
+    flat_error: f64,
+    season_error: f64,
+}
+
+impl Default for Baseline {
+    fn default() -> Baseline {
+        Baseline {
+            scale: None,
+            learned: Minute::MIN,
+            bins: 0,
+            eventful: 0,
+            week: Week::default(),
+            noise: 0.0,
+            previous: None,
+            up: Default::default(),
+            down: Default::default(),
+            apart_up: Default::default(),
+            apart_down: Default::default(),
+            turn: 0,
+            odd: 0,
+            incidents: Vec::new(),
+            flat_error: 0.0,
+            season_error: 0.0,
+        }
+    }
+}
+
+/// Which sides of the scale are worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sides {
+    pub up: bool,
+    pub down: bool,
+}
+
+impl Sides {
+    pub fn of(worse: Worse, scale: Option<&Scale>) -> Sides {
+        let mirrored = scale.is_some_and(Scale::is_mirrored);
+        match worse {
+            Worse::Either => Sides { up: true, down: true },
+            Worse::Increase => Sides { up: !mirrored, down: mirrored },
+            Worse::Decrease => Sides { up: mirrored, down: !mirrored },
+        }
+    }
+}
+
+impl Baseline {
+    pub fn scale(&self) -> Option<&Scale> {
+        self.scale.as_ref()
+    }
+
+    /// Whether things happen so seldom that minutes with events are counted, not levels compared.
+    pub fn is_sparse(&self) -> bool {
+        self.scale.is_none() || f64::from(self.eventful) < 0.3 * f64::from(self.bins)
+    }
+
+    /// The standard deviation of one bin, as its neighbours have it.
+    pub fn noise(&self) -> f64 {
+        // The mean absolute difference of two normal draws is 2/sqrt(pi) = 1.128 standard deviations.
+        self.noise / 1.128
+    }
+
+    /// Learns every bin before `upto`.
+    pub fn learn(&mut self, ring: &Ring, upto: Minute, class: Class, worse: Worse) {
+        if self.scale.is_none() && ring.len() >= SCALED_AFTER {
+            self.scale = Scale::choose(ring, class);
+        }
+        let Some(scale) = self.scale else {
+            // All zero so far: there is no size to compare with, but that nothing happened is known.
+            self.bins = ring.place_of(upto) as u32;
+            return;
+        };
+        let first = ring.place_of(self.learned);
+        let last = ring.place_of(upto);
+        for place in first..last {
+            let Some(bin) = ring.get(place).copied() else { continue };
+            let Some(value) = bin.value() else { continue };
+            self.eventful += u32::from(scale.is_eventful(value));
+            self.learn_bin(ring, place, bin.minute, scale.of(value), Sides::of(worse, Some(&scale)));
+        }
+        self.learned = self.learned.max(upto);
+    }
+
+    /// Leaves everything before `upto` out for good: it was not normal.
+    pub fn skip(&mut self, upto: Minute) {
+        self.learned = self.learned.max(upto);
+        self.previous = None;
+    }
+
+    fn learn_bin(&mut self, ring: &Ring, place: usize, minute: Minute, y: f64, sides: Sides) {
+        if self.looks_odd(ring, place, minute, sides) {
+            self.odd += 1;
+            if self.odd <= INCIDENT_BINS {
+                self.leave_out(minute);
+                return;
+            }
+        } else {
+            self.odd = 0;
+        }
+        if let Some(previous) = self.previous.replace(y) {
+            let weight = (1.0 / (f64::from(self.bins) + 1.0)).max(0.005);
+            // A jump counts for at most a few times the usual: one spike is not noise.
+            let step =
+                if self.bins < 20 { (y - previous).abs() } else { (y - previous).abs().min(6.0 * self.noise + 1e-6) };
+            self.noise += weight * (step - self.noise);
+        }
+        let days_before = self.week.days();
+        self.week.learn(minute, y);
+        if days_before == 0 && self.week.days() > 0 {
+            // From here on the season is expected, so what was learned without it counts for less.
+            self.up.iter_mut().chain(&mut self.down).for_each(Yardstick::fade);
+        }
+        self.bins += 1;
+        self.turn = self.turn.wrapping_add(1);
+        let turn = self.turn as usize;
+        self.learn_cell(ring, place, minute, turn % 3, sides);
+        self.learn_cell(ring, place, minute, 3 + turn % (CELLS.len() - 3), sides);
+    }
+
+    fn learn_cell(&mut self, ring: &Ring, place: usize, minute: Minute, cell: usize, sides: Sides) {
+        let (horizon, lag) = CELLS[cell];
+        let Some(reference) = (place + 1).checked_sub(lag) else { return };
+        let Some(expected) = self.expect(ring, reference, minute, HORIZONS[horizon].0) else { return };
+        if lag == 90
+            && horizon == 1
+            && let Some(season) = expected.season
+        {
+            self.compare_models(ring, place, horizon, &expected, season);
+        }
+        if sides.up
+            && let Some(size) = self.deviation(ring, place + 1, horizon, &expected, true)
+        {
+            self.up[cell].learn(size.max(0.0));
+        }
+        if sides.down
+            && let Some(size) = self.deviation(ring, place + 1, horizon, &expected, false)
+        {
+            self.down[cell].learn(size.max(0.0));
+        }
+    }
+
+    /// Keeps account of whether the season predicts better than no season.
+    fn compare_models(&mut self, ring: &Ring, place: usize, horizon: usize, expected: &Expectation, season: f64) {
+        let Some(scale) = self.scale else { return };
+        let (width, drop) = HORIZONS[horizon];
+        let Some(seen) = expect::pooled(ring, (place + 1).saturating_sub(width), place + 1, drop, true) else { return };
+        let seen = scale.of(seen);
+        self.flat_error += 0.02 * ((seen - expected.flat).abs() - self.flat_error);
+        self.season_error += 0.02 * ((seen - expected.flat - season).abs() - self.season_error);
+    }
+
+    /// Whether the season is worth expecting: it has been, so far.
+    fn season_helps(&self) -> bool {
+        self.week.days() > 0 && self.season_error <= 0.95 * self.flat_error
+    }
+
+    fn looks_odd(&self, ring: &Ring, place: usize, minute: Minute, sides: Sides) -> bool {
+        if self.bins < 60 {
+            return false;
+        }
+        let Some(reference) = (place + 1).checked_sub(30) else { return false };
+        let Some(expected) = self.expect(ring, reference, minute, 2) else { return false };
+        [(sides.up, true), (sides.down, false)].into_iter().any(|(watched, up)| {
+            watched
+                && self
+                    .deviation(ring, place + 1, 0, &expected, up)
+                    .is_some_and(|size| self.tail(0, 30, up).log10_p(size) < INCIDENT)
+        })
+    }
+
+    fn leave_out(&mut self, minute: Minute) {
+        match self.incidents.last_mut() {
+            Some(last) if minute - last.1 <= 3 => last.1 = minute,
+            _ => self.incidents.push((minute, minute)),
+        }
+        if self.incidents.len() > 8 {
+            self.incidents.remove(0);
+        }
+    }
+
+    fn was_left_out(&self, minute: Minute) -> bool {
+        self.incidents.iter().any(|&(from, to)| from <= minute && minute <= to)
+    }
+
+    /// How surprising a drift is over a horizon, the reference lying `lag` bins before the window's end.
+    pub fn tail(&self, horizon: usize, lag: usize, up: bool) -> Tail {
+        let cells = if up { &self.up } else { &self.down };
+        // The nearest learned lag that is at least as long; the longest stands for all beyond.
+        let learned = CELLS.iter().enumerate().filter(|(_, cell)| cell.0 == horizon);
+        let cell = learned.clone().find(|(_, cell)| cell.1 >= lag).or_else(|| learned.last()).map_or(0, |(i, _)| i);
+        let (width, _) = HORIZONS[horizon];
+        let looks = cells[cell].looks();
+        let spacing = if cell < 3 { 3.0 } else { (CELLS.len() - 3) as f64 };
+        cells[cell].tail(self.floor(width, looks), (width as f64 / spacing).max(1.0))
+    }
+
+    /// How surprising it is that an instance stands apart, as it is or against its own past.
+    pub fn apart_tail(&self, horizon: usize, own_past: bool, up: bool, instances: usize) -> Tail {
+        let cells = if up { &self.apart_up } else { &self.apart_down };
+        let cell = &cells[2 * horizon + usize::from(own_past)];
+        let (width, _) = HORIZONS[horizon];
+        // The service's noise is that of a mean over instances: one of them is noisier.
+        let single = (instances.max(2) as f64).sqrt();
+        let floor = self.floor(width, cell.looks()) * single.min(3.0);
+        cell.tail(floor, width as f64 / 2.0)
+    }
+
+    /// Learns how far one instance stood apart at a moment when nothing was deployed.
+    pub fn learn_apart(&mut self, horizon: usize, away: [f64; 2], worse: Worse) {
+        let sides = Sides::of(worse, self.scale.as_ref());
+        for (way, away) in away.into_iter().enumerate().filter(|(_, away)| away.is_finite()) {
+            if sides.up {
+                self.apart_up[2 * horizon + way].learn(away.max(0.0));
+            }
+            if sides.down {
+                self.apart_down[2 * horizon + way].learn((-away).max(0.0));
+            }
+        }
+    }
+
+    /// The least scale of surprise: what noise alone does to a short mean, more while there is little history.
+    pub fn floor(&self, width: usize, looks: u32) -> f64 {
+        let short = (1.0 / width as f64 + 0.1).sqrt();
+        let young = 0.35 + 0.65 / (1.0 + f64::from(looks) / 60.0);
+        (self.noise() * short * young).max(1e-4)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ring_of(values: impl Iterator<Item = f64>) -> Ring {
+        let mut ring = Ring::default();
+        for (minute, value) in values.enumerate() {
+            let bin = ring.bin(minute as Minute, 10_000).expect("in order");
+            (bin.num, bin.den) = (value as f32, 1.0);
+        }
+        ring
+    }
+
+    /// A small generator of noise in [-1, 1].
+    fn noise(seed: u64) -> f64 {
+        let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(0x1234_5678);
+        x ^= x >> 31;
+        x = x.wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x ^= x >> 29;
+        (x >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+    }
+
+    fn learned(values: impl Iterator<Item = f64>) -> (Ring, Baseline) {
+        let ring = ring_of(values);
+        let mut baseline = Baseline::default();
+        for minute in 0..ring.len() as Minute {
+            baseline.learn(&ring, minute, Class::Other, Worse::Either);
+        }
+        (ring, baseline)
+    }
+
+    #[test]
+    fn a_jump_surprises_and_noise_does_not() {
+        let (_, baseline) = learned((0..700).map(|i| 100.0 + 5.0 * noise(i)));
+        let tail = baseline.tail(1, 15, true);
+        assert!(tail.log10_p(0.5) < -8.0, "{:?}", tail);
+        assert!(tail.log10_p(0.03) > -2.0, "{:?}", tail);
+    }
+
+    #[test]
+    fn an_incident_does_not_become_the_yardstick() {
+        let quiet = learned((0..700).map(|i| 100.0 + 5.0 * noise(i))).1;
+        let spoiled = learned((0..700).map(|i| if (500..540).contains(&i) { 300.0 } else { 100.0 + 5.0 * noise(i) })).1;
+        let (a, b) = (quiet.tail(1, 15, true).log10_p(0.4), spoiled.tail(1, 15, true).log10_p(0.4));
+        assert!(b < 0.6 * a, "{a} {b}");
+        assert_eq!(spoiled.incidents.len(), 1);
+    }
+}

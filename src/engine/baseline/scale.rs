@@ -1,0 +1,146 @@
+//! The scale on which a track is compared: where equal steps are equally bad.
+//!
+//! Positive signals are compared by ratio, `ln(x + c)`, with an offset `c` that keeps values near zero from exploding:
+//! for errors about the usual level itself, for the rest a tenth of it. Shares of success are mirrored into shares of
+//! failure: from 99.9 % to 99 % is ten times the failures, not 0.9 % less success. Signals that were ever negative are
+//! compared by difference, in units of their own spread.
+
+use crate::engine::character::Class;
+use crate::engine::stats::{median, spread};
+use crate::engine::window::Ring;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Scale {
+    /// `ln(x + offset)`.
+    Ratio { offset: f64 },
+    /// `ln(whole - x + offset)`: shares of success.
+    Mirrored { whole: f64, offset: f64 },
+    /// `x / unit`.
+    Difference { unit: f64 },
+}
+
+impl Scale {
+    /// Chooses from what was first seen; none while that is all zero and says nothing about the size of things.
+    pub fn choose(ring: &Ring, class: Class) -> Option<Scale> {
+        let values: Vec<f64> = ring.places(0, ring.len()).filter_map(|bin| bin.value()).collect();
+        let (low, high) = values.iter().fold((f64::MAX, f64::MIN), |(low, high), v| (low.min(*v), high.max(*v)));
+        let mean = |f: &dyn Fn(f64) -> f64| values.iter().map(|v| f(*v)).sum::<f64>() / values.len().max(1) as f64;
+        let counted: f64 = ring.places(0, ring.len()).map(|bin| f64::from(bin.den)).sum::<f64>() / values.len() as f64;
+        if low < 0.0 {
+            let unit = spread(&values).filter(|unit| *unit > 0.0).unwrap_or((high - low) / 4.0);
+            return (unit > 0.0).then_some(Scale::Difference { unit });
+        }
+        match class {
+            Class::Success if high <= 100.5 => {
+                let whole = if high <= 1.005 { 1.0 } else { 100.0 };
+                let failures = mean(&|v| (whole - v).max(0.0));
+                Some(Scale::Mirrored { whole, offset: failures.max(0.01 * whole) })
+            }
+            Class::Errors => {
+                // The size of one event: of a share one in what was counted, of a rate half a count.
+                let one = if counted > 1.5 {
+                    1.0 / counted
+                } else if high <= 1.0 {
+                    0.002
+                } else {
+                    0.5
+                };
+                Some(Scale::Ratio { offset: mean(&|v| v).max(one) })
+            }
+            _ if high <= 0.0 => None,
+            _ if counted > 1.5 && high <= 1.0 => Some(Scale::Ratio { offset: (0.3 * mean(&|v| v)).max(1.0 / counted) }),
+            _ => {
+                let level = median(&mut values.clone()).filter(|m| *m > 0.0).unwrap_or(mean(&|v| v));
+                Some(Scale::Ratio { offset: 0.1 * level })
+            }
+        }
+    }
+
+    pub fn of(&self, value: f64) -> f64 {
+        match *self {
+            Scale::Ratio { offset } => (value.max(0.0) + offset).ln(),
+            Scale::Mirrored { whole, offset } => ((whole - value).max(0.0) + offset).ln(),
+            Scale::Difference { unit } => value / unit,
+        }
+    }
+
+    /// Back to the signal's own unit.
+    pub fn value(&self, y: f64) -> f64 {
+        match *self {
+            Scale::Ratio { offset } => y.exp() - offset,
+            Scale::Mirrored { whole, offset } => whole + offset - y.exp(),
+            Scale::Difference { unit } => y * unit,
+        }
+    }
+
+    /// Whether anything happened at all: not zero, or any failure.
+    pub fn is_eventful(&self, value: f64) -> bool {
+        match *self {
+            Scale::Ratio { .. } => value > 0.0,
+            Scale::Mirrored { whole, .. } => value < whole - 1e-9,
+            Scale::Difference { .. } => true,
+        }
+    }
+
+    pub fn is_mirrored(&self) -> bool {
+        matches!(self, Scale::Mirrored { .. })
+    }
+
+    /// The relative change from `baseline` to `current`, both in the signal's unit, as `min_change` means it.
+    pub fn relative_change(&self, baseline: f64, current: f64) -> f64 {
+        match *self {
+            // Below the size of one event or of a hundredth, "relative" would blow up nothing into much.
+            Scale::Ratio { offset } => (current - baseline) / baseline.max(0.3 * offset).max(1e-12),
+            Scale::Mirrored { whole, offset } => {
+                let failures = (whole - baseline).max(0.3 * offset).max(1e-12);
+                (baseline - current) / failures
+            }
+            // A difference of one spread is as telling as a change by a tenth elsewhere.
+            Scale::Difference { unit } => 0.1 * (current - baseline) / unit.max(1e-12),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ring(values: &[f32], den: f32) -> Ring {
+        let mut ring = Ring::default();
+        for (minute, value) in values.iter().enumerate() {
+            let bin = ring.bin(minute as i32, 100).expect("in order");
+            (bin.num, bin.den) = (value * den, den);
+        }
+        ring
+    }
+
+    #[test]
+    fn there_and_back() {
+        for scale in [
+            Scale::Ratio { offset: 0.1 },
+            Scale::Mirrored { whole: 1.0, offset: 0.01 },
+            Scale::Difference { unit: 3.0 },
+        ] {
+            assert!((scale.value(scale.of(0.7)) - 0.7).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn chosen_by_what_is_seen() {
+        assert_eq!(Scale::choose(&ring(&[0.0; 10], 1.0), Class::Latency), None);
+        assert!(matches!(Scale::choose(&ring(&[-1.0, 1.0, 2.0], 1.0), Class::Other), Some(Scale::Difference { .. })));
+        assert!(matches!(
+            Scale::choose(&ring(&[1.0; 5], 1.0), Class::Success),
+            Some(Scale::Mirrored { whole: 1.0, .. })
+        ));
+        assert_eq!(Scale::choose(&ring(&[0.0; 10], 200.0), Class::Errors), Some(Scale::Ratio { offset: 0.005 }));
+    }
+
+    #[test]
+    fn ten_times_the_failures_is_ten_times_worse() {
+        let scale = Scale::Mirrored { whole: 1.0, offset: 0.01 };
+        assert!(scale.relative_change(0.99, 0.90) > 8.0);
+        assert!(scale.relative_change(0.90, 0.99) < 0.0);
+    }
+}

@@ -1,0 +1,199 @@
+//! What the evidence is: every signal of a service under watch, by the strongest comparison at hand.
+//!
+//! Order: who carries the change; then for each track new against old where both run, else after against expected with
+//! unchanged peers as a control, each instance against its peers, rare events where there were none, and silence. All of
+//! it is measured in one currency: how often so much would be seen by chance in a whole watch over all the signals that
+//! are looked at (a union bound, which holds under any dependence). What follows from it is the verdict's affair.
+
+pub mod after;
+pub mod arms;
+pub mod onset;
+pub mod peers;
+pub mod rare;
+pub mod silence;
+
+use super::baseline::{HORIZONS, Sides};
+use super::character::{Character, Class, character};
+use super::effect::{Coverage, Direction, Evidence, Lack, Method};
+use super::event::Deployment;
+use super::fleet::Fleet;
+use super::policy::Policy;
+use super::service::Service;
+use super::signal::Signal;
+use super::time::Time;
+use super::window::{Minute, minute_of, start_of};
+use arms::Arms;
+
+/// One look at a watch: what is judged and from when to when.
+pub struct Look<'a> {
+    pub fleet: &'a Fleet,
+    pub policy: &'a Policy,
+    pub service: &'a Service,
+    pub deployment: &'a Deployment,
+    /// The first minute that lies wholly after the change.
+    pub start: Minute,
+    /// The last minute that is complete.
+    pub upto: Minute,
+    /// Minutes a watch lasts.
+    pub length: Minute,
+    pub arms: Arms,
+    /// Tracks and sides judged: the union bound's share.
+    pub judged: f64,
+}
+
+/// A deviation, before it is put into words.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    pub signal: usize,
+    pub track: usize,
+    pub method: Method,
+    pub direction: Direction,
+    pub baseline: f64,
+    pub current: f64,
+    /// Relative, as `min_change` means it; positive.
+    pub change: f64,
+    /// log10 of the chance of so much in one look.
+    pub log10_p: f64,
+    /// Looks of this kind in a whole watch.
+    pub looks: f64,
+    pub samples_baseline: u64,
+    pub samples_current: u64,
+    pub instances: Vec<u32>,
+    pub onset: Minute,
+}
+
+pub struct Findings {
+    pub evidence: Vec<Evidence>,
+    pub coverage: Vec<Coverage>,
+}
+
+/// Minutes after the change in which starting up excuses much.
+pub const SETTLING: Minute = 2;
+
+pub fn look(fleet: &Fleet, policy: &Policy, place: usize, deployment: &Deployment, upto: Minute) -> Findings {
+    let service = &fleet.services[place];
+    let start = minute_of(deployment.at) + 1;
+    let length = (policy.watch.duration.0 / 60_000).max(1) as Minute;
+    let arms = Arms::of(service, deployment, start, upto);
+    let mut look = Look { fleet, policy, service, deployment, start, upto, length, arms, judged: 0.0 };
+    look.judged = judged(&look);
+    let (mut evidence, mut coverage) = (Vec::new(), Vec::new());
+    for (place, signal) in service.signals.iter().enumerate() {
+        let character = character(policy, &signal.metric, signal.class);
+        for track in 0..signal.tracks.len() {
+            let (found, seen) = judge(&look, place, track, &character);
+            evidence.extend(found.and_then(|finding| look.put_into_words(finding, &character)));
+            coverage.push(seen);
+        }
+    }
+    evidence.extend(silence::silence(&look).into_iter().map(|finding| look.word_silence(finding)));
+    evidence.sort_by(|a, b| b.strength.total_cmp(&a.strength));
+    Findings { evidence, coverage }
+}
+
+/// The strongest finding about one track, and what could have been seen.
+fn judge(look: &Look, place: usize, track: usize, character: &Character) -> (Option<Finding>, Coverage) {
+    let signal = &look.service.signals[place];
+    let mut best: Option<Finding> = None;
+    let mut seen = Coverage { signal: signal.title(track), smallest_change: None, lack: None };
+    let mut take = |finding: Option<Finding>| {
+        if let Some(finding) = finding
+            && best.as_ref().is_none_or(|best| finding.surprise() > best.surprise())
+        {
+            best = Some(finding);
+        }
+    };
+    let compared = arms::new_against_old(look, place, track, character);
+    let side_by_side = compared.as_ref().is_some_and(|compared| compared.enough);
+    match compared {
+        Some(compared) => {
+            seen.smallest_change = compared.smallest_change;
+            take(compared.finding);
+        }
+        None => seen.lack = Some(Lack::NoSamplesFromNewVersion),
+    }
+    if !side_by_side {
+        let alone = after::after_against_expected(look, place, track, character);
+        seen.lack = alone.lack;
+        seen.smallest_change = alone.smallest_change.or(seen.smallest_change);
+        take(alone.finding.filter(|finding| !peers::share(look, finding, signal)));
+        take(rare::rare_events(look, place, track, character));
+        take(arms::one_against_peers(look, place, track, character));
+    }
+    (best, seen)
+}
+
+/// How many (track, side) pairs this look judges.
+fn judged(look: &Look) -> f64 {
+    let mut count = 0.0;
+    for signal in &look.service.signals {
+        let character = character(look.policy, &signal.metric, signal.class);
+        for track in &signal.tracks {
+            let sides = Sides::of(character.worse, track.baseline.scale());
+            count += f64::from(u8::from(sides.up) + u8::from(sides.down));
+        }
+    }
+    count.max(1.0)
+}
+
+impl Finding {
+    /// Surprise before the union over signals: larger is more.
+    pub fn surprise(&self) -> f64 {
+        -(self.log10_p + self.looks.log10())
+    }
+}
+
+impl Look<'_> {
+    /// Looks of a horizon in a whole watch that are as good as independent, over all horizons.
+    pub fn looks(&self, horizon: usize) -> f64 {
+        let width = HORIZONS[horizon].0 as f64;
+        (f64::from(self.length) / width).max(1.0) * HORIZONS.len() as f64
+    }
+
+    /// None where it is too small to matter.
+    fn put_into_words(&self, finding: Finding, character: &Character) -> Option<Evidence> {
+        let signal = &self.service.signals[finding.signal];
+        if finding.change < character.min_change {
+            return None;
+        }
+        let strength = finding.surprise() - self.judged.log10();
+        (strength > 0.0).then(|| self.evidence(signal, finding, strength))
+    }
+
+    fn word_silence(&self, finding: Finding) -> Evidence {
+        let strength = -finding.log10_p;
+        self.evidence(&self.service.signals[finding.signal], finding, strength)
+    }
+
+    fn evidence(&self, signal: &Signal, finding: Finding, strength: f64) -> Evidence {
+        let names = finding.instances.iter().filter_map(|&place| self.service.instances.get(place as usize));
+        Evidence {
+            signal: signal.title(finding.track),
+            direction: finding.direction,
+            baseline: finding.baseline,
+            current: finding.current,
+            onset: start_of(finding.onset).max(self.deployment.at),
+            strength,
+            samples_baseline: finding.samples_baseline,
+            samples_current: finding.samples_current,
+            method: finding.method,
+            unit: signal.unit_of(finding.track).map(str::to_string),
+            instances: names.filter(|each| !each.name.is_empty()).take(10).map(|each| each.name.to_string()).collect(),
+        }
+    }
+}
+
+/// Whether users feel it when this signal gets worse.
+pub fn users_feel(class: Class) -> bool {
+    matches!(class, Class::Errors | Class::Success | Class::Latency | Class::Traffic)
+}
+
+/// The direction in the signal's own unit of a move on its scale.
+pub fn direction(mirrored: bool, up: bool) -> Direction {
+    if up != mirrored { Direction::Increase } else { Direction::Decrease }
+}
+
+/// The moment of a minute's end.
+pub fn end_of(minute: Minute) -> Time {
+    start_of(minute.saturating_add(1))
+}

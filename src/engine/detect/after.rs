@@ -1,0 +1,107 @@
+//! After against expected: where the whole service carries the change, its past is what it is held against.
+//!
+//! The reference is frozen at the change; the expectation carries it along the season. Each horizon is measured by how
+//! far the same mean drifted over as long a time at other moments.
+
+use super::{Finding, Look, SETTLING, direction, onset};
+use crate::engine::baseline::{HORIZONS, Sides};
+use crate::engine::character::Character;
+use crate::engine::effect::{Lack, Method};
+use crate::engine::signal::Track;
+
+pub struct Alone {
+    pub finding: Option<Finding>,
+    /// The smallest relative change that would be called by now.
+    pub smallest_change: Option<f64>,
+    pub lack: Option<Lack>,
+}
+
+pub fn after_against_expected(look: &Look, place: usize, track: usize, character: &Character) -> Alone {
+    let lacking = |lack| Alone { finding: None, smallest_change: None, lack: Some(lack) };
+    let judged = &look.service.signals[place].tracks[track];
+    let reference = judged.total.place_of(look.start - 1);
+    let end = judged.total.place_of(look.upto + 1);
+    if end <= judged.total.place_of(look.start) {
+        return lacking(Lack::NoSamples);
+    }
+    if reference < (look.policy.detection.min_history.as_minutes() as usize).min(10) {
+        return lacking(Lack::TooYoung);
+    }
+    if judged.baseline.is_sparse() {
+        return Alone {
+            finding: None,
+            smallest_change: None,
+            lack: judged.baseline.scale().map_or(Some(Lack::NoTraffic), |_| None),
+        };
+    }
+    let mut alone = Alone { finding: None, smallest_change: None, lack: None };
+    for horizon in 0..HORIZONS.len() {
+        let sides = Sides::of(character.worse, judged.baseline.scale());
+        for up in [true, false] {
+            if (up && sides.up) || (!up && sides.down) {
+                at_horizon(look, judged, (place, track), (reference, end), horizon, up, &mut alone);
+            }
+        }
+    }
+    alone
+}
+
+fn at_horizon(
+    look: &Look,
+    track: &Track,
+    name: (usize, usize),
+    (reference, end): (usize, usize),
+    horizon: usize,
+    up: bool,
+    alone: &mut Alone,
+) {
+    let (width, drop) = HORIZONS[horizon];
+    let settled = track.total.place_of(look.start + SETTLING);
+    if end < settled + width {
+        return;
+    }
+    let (ring, baseline) = (&track.total, &track.baseline);
+    let (Some(scale), Some(last)) = (baseline.scale(), ring.get(end - 1)) else { return };
+    let Some(expected) = baseline.expect(ring, reference, last.minute, width) else { return };
+    let Some(size) = baseline.deviation(ring, end, horizon, &expected, up) else { return };
+    let lag = end - reference;
+    // Beyond the longest lag that was learned, drift goes on as a random walk does.
+    let stretch = (lag as f64 / 90.0).max(1.0).sqrt();
+    let tail = baseline.tail(horizon, lag, up);
+    let looks = look.looks(horizon);
+    let edge = if up { expected.high } else { expected.low };
+    let called = (look.policy.detection.false_alarm_rate / look.judged).log10() - looks.log10();
+    let least = edge + if up { 1.0 } else { -1.0 } * tail.size_at(called) * stretch;
+    let smallest = scale.relative_change(scale.value(edge), scale.value(least)).abs();
+    alone.smallest_change = Some(alone.smallest_change.map_or(smallest, |other: f64| other.min(smallest)));
+    if size <= 0.0 {
+        return;
+    }
+    let Some(current) =
+        crate::engine::baseline::expect::pooled(ring, end - width, end, drop, up != scale.is_mirrored())
+    else {
+        return;
+    };
+    let expected_value = scale.value(edge);
+    let finding = Finding {
+        signal: name.0,
+        track: name.1,
+        method: Method::AfterAgainstExpected,
+        direction: direction(scale.is_mirrored(), up),
+        baseline: expected_value,
+        current,
+        change: scale.relative_change(expected_value, current).abs(),
+        log10_p: tail.log10_p(size / stretch),
+        looks,
+        samples_baseline: u64::from(baseline.bins),
+        samples_current: width as u64,
+        instances: Vec::new(),
+        onset: onset::onset(ring, scale, look.start, look.upto, up),
+    };
+    if onset::began_before(ring, scale, look.start, look.upto, up) {
+        return;
+    }
+    if alone.finding.as_ref().is_none_or(|best| finding.surprise() > best.surprise()) {
+        alone.finding = Some(finding);
+    }
+}

@@ -1,0 +1,71 @@
+//! Rare events: something that hardly ever happened before happens now.
+//!
+//! Levels say nothing where most minutes are zero. Minutes in which anything happened are counted instead, so a burst
+//! counts once, and compared with all minutes there were before, exactly: given that so many of all minutes had events,
+//! how likely is it that so many of them fell after the change (the conditional test of two Poisson rates, Przyborowski
+//! and Wilenski 1940). One stray event proves nothing, however quiet it was before.
+
+use super::{Finding, Look, SETTLING, direction};
+use crate::engine::baseline::Sides;
+use crate::engine::baseline::scale::Scale;
+use crate::engine::character::{Character, Class};
+use crate::engine::effect::Method;
+use crate::engine::signal::Nature;
+use crate::engine::stats::log10_binomial_tail;
+
+/// Fewer eventful minutes than this are no pattern.
+const FEWEST: u64 = 3;
+
+pub fn rare_events(look: &Look, place: usize, track: usize, character: &Character) -> Option<Finding> {
+    let signal = &look.service.signals[place];
+    let judged = &signal.tracks[track];
+    let newborn = signal.born >= look.start - 1;
+    let countable = matches!(signal.nature, Nature::Events | Nature::Rate) || signal.class == Class::Errors;
+    if !(judged.baseline.is_sparse() || newborn) || (newborn && !countable) {
+        return None;
+    }
+    // A signal that was born with the change has the service's whole life as a silent past, if it counts errors.
+    if newborn && signal.class != Class::Errors {
+        return None;
+    }
+    let scale = judged.baseline.scale().copied().unwrap_or(Scale::Ratio { offset: 0.5 });
+    if !Sides::of(character.worse, Some(&scale)).up {
+        return None;
+    }
+    let from = look.start + SETTLING;
+    let after: Vec<(i32, f64)> =
+        judged.total.between(from, look.upto + 1).filter_map(|bin| Some((bin.minute, bin.value()?))).collect();
+    let eventful: Vec<i32> = after.iter().filter(|(_, value)| scale.is_eventful(*value)).map(|each| each.0).collect();
+    let minutes = if newborn { i64::from(look.upto - from + 1) } else { after.len() as i64 }.max(1) as u64;
+    let past = if newborn {
+        i64::from((look.start - look.service.earliest).clamp(0, 7 * 1440)) as u64
+    } else {
+        u64::from(judged.baseline.bins)
+    };
+    let recent = judged.total.between(look.start - 200, look.start - 1);
+    let recent = recent.filter(|bin| bin.value().is_some_and(|value| scale.is_eventful(value))).count() as u64;
+    let before = u64::from(judged.baseline.eventful).max(recent);
+    let count = eventful.len() as u64;
+    if count < FEWEST || past < look.policy.detection.min_history.as_minutes() as u64 {
+        return None;
+    }
+    let chance = minutes as f64 / (minutes + past) as f64;
+    let mean = |values: &mut dyn Iterator<Item = f64>, n: u64| values.sum::<f64>() / n.max(1) as f64;
+    let current = mean(&mut after.iter().map(|each| each.1), minutes);
+    let baseline = if scale.is_mirrored() { scale.value(scale.of(1.0)) } else { 0.0 };
+    Some(Finding {
+        signal: place,
+        track,
+        method: Method::RareEvents,
+        direction: direction(scale.is_mirrored(), true),
+        baseline: baseline.max(0.0),
+        current,
+        change: scale.relative_change(baseline, current),
+        log10_p: log10_binomial_tail(count, count + before, chance),
+        looks: look.looks(1),
+        samples_baseline: past,
+        samples_current: minutes,
+        instances: Vec::new(),
+        onset: eventful[0],
+    })
+}

@@ -1,0 +1,297 @@
+//! The fleet: every service, signal and series there is, found by fingerprint, and how a fact gets into its bin.
+//!
+//! Ceilings on all three; past one, what is new is dropped, counted, and its service marked, so that a verdict about it
+//! can say so. Judging is elsewhere.
+
+use super::character::{Class, class_of};
+use super::distribution::{Distribution, above};
+use super::event::{Buckets, LogLine, Origin, Reading, Sample, Severity};
+use super::fingerprint::Fingerprint;
+use super::index::Index;
+use super::policy::Limits;
+use super::series::{Series, Taken};
+use super::service::Service;
+use super::signal::{Feature, Nature, Signal, Track, display_name};
+use super::time::Time;
+use super::window::{Minute, minute_of};
+use serde::{Deserialize, Serialize};
+
+/// Where a series stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    pub service: u32,
+    pub signal: u32,
+    pub series: u32,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Fleet {
+    pub services: Vec<Service>,
+    services_by_name: Index<u32>,
+    signals_by_name: Index<(u32, u32)>,
+    series_by_name: Index<Place>,
+    pub signals: usize,
+}
+
+/// A signal's first sample of a new minute arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rolled {
+    pub service: usize,
+    pub signal: usize,
+    pub minute: Minute,
+}
+
+/// A fact that could not be taken because a ceiling was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl Fleet {
+    pub fn series(&self) -> usize {
+        self.series_by_name.len()
+    }
+
+    pub fn find(&self, env: &str, service: &str) -> Option<usize> {
+        self.services_by_name.get(Fingerprint::new().add(env).add(service).finish()).map(|place| place as usize)
+    }
+
+    /// The place of a service, made if need be.
+    pub fn service(&mut self, env: &str, service: &str, at: Time, limits: &Limits) -> Result<usize, Full> {
+        let name = Fingerprint::new().add(env).add(service).finish();
+        if let Some(place) = self.services_by_name.get(name) {
+            return Ok(place as usize);
+        }
+        if self.services.len() >= limits.services {
+            return Err(Full);
+        }
+        self.services.push(Service::new(env, service, minute_of(at)));
+        self.services_by_name.set(name, (self.services.len() - 1) as u32);
+        Ok(self.services.len() - 1)
+    }
+
+    /// Puts a sample into its bin.
+    pub fn take(&mut self, sample: &Sample, limits: &Limits) -> Result<(Taken, Option<Rolled>), Full> {
+        let nature = match &sample.reading {
+            Reading::Gauge(_) => Nature::Gauge,
+            Reading::Counter(_) => Nature::Rate,
+            Reading::Delta(_) => Nature::Rate,
+            Reading::Histogram(_) => Nature::Distribution,
+        };
+        let name = Fingerprint::new()
+            .add(&sample.origin.env)
+            .add(&sample.origin.service)
+            .add(&sample.metric)
+            .labels(&sample.labels);
+        let series_name = series_fingerprint(&sample.origin, name);
+        let place = match self.series_by_name.get(series_name) {
+            Some(place) => place,
+            None => {
+                let signal = || new_signal(sample, nature);
+                self.make(&sample.origin, sample.at, name_of(sample), series_name, limits, signal)?
+            }
+        };
+        let taken = self.put(place, sample);
+        Ok((taken, self.rolled(place, minute_of(sample.at))))
+    }
+
+    /// Counts a log line by severity; lines below `WARN` only show that the service lives.
+    pub fn take_log(&mut self, line: &LogLine, limits: &Limits) -> Result<(Taken, Option<Rolled>), Full> {
+        let minute = minute_of(line.at);
+        let service = self.service(&line.origin.env, &line.origin.service, line.at, limits)?;
+        let instance = self.services[service]
+            .instance(line.origin.instance.as_deref(), line.origin.version.as_deref(), minute)
+            .ok_or(Full)?;
+        let severity = match line.severity {
+            Severity::Error | Severity::Fatal => "error",
+            Severity::Warn => "warn",
+            _ => return Ok((Taken::Applied, None)),
+        };
+        let name =
+            Fingerprint::new().add(&line.origin.env).add(&line.origin.service).add("logs").add(severity).finish();
+        let series_name = series_fingerprint(&line.origin, Fingerprint::new().add("logs").add(severity));
+        let place = match self.series_by_name.get(series_name) {
+            Some(place) => place,
+            None => self.make(&line.origin, line.at, name, series_name, limits, || log_signal(severity, line.at))?,
+        };
+        debug_assert_eq!(place.service as usize, service);
+        let signal = &mut self.services[service].signals[place.signal as usize];
+        signal.touch(minute);
+        debug_assert_eq!(signal.series[place.series as usize].instance, instance);
+        let taken = signal.series[place.series as usize].count(0, line.at, 1.0);
+        Ok((taken, self.rolled(place, minute)))
+    }
+
+    /// Notes the newest minute of a signal; says so when it is a new one.
+    fn rolled(&mut self, place: Place, minute: Minute) -> Option<Rolled> {
+        let signal = &mut self.services[place.service as usize].signals[place.signal as usize];
+        if minute <= signal.latest {
+            return None;
+        }
+        signal.latest = minute;
+        Some(Rolled { service: place.service as usize, signal: place.signal as usize, minute })
+    }
+
+    /// A watch of the service opened (1) or closed (-1).
+    pub fn watch(&mut self, env: &str, service: &str, change: i32) {
+        if let Some(place) = self.find(env, service) {
+            let watched = &mut self.services[place].watched;
+            *watched = watched.saturating_add_signed(change);
+        }
+    }
+
+    pub fn has_overflowed(&self, env: &str, service: &str) -> bool {
+        self.find(env, service).is_some_and(|place| self.services[place].overflowed)
+    }
+
+    /// Works out all bins of a service and of its environment's others up to a minute.
+    pub fn settle_env(&mut self, service: usize, upto: Minute) {
+        let env = self.services[service].env.clone();
+        for each in self.services.iter_mut().filter(|each| each.env == env) {
+            for signal in 0..each.signals.len() {
+                each.settle(signal, upto);
+            }
+        }
+    }
+
+    fn make(
+        &mut self,
+        origin: &Origin,
+        at: Time,
+        signal_name: u64,
+        series_name: u64,
+        limits: &Limits,
+        new: impl Fn() -> Signal,
+    ) -> Result<Place, Full> {
+        let minute = minute_of(at);
+        let service = self.service(&origin.env, &origin.service, at, limits)?;
+        if self.series_by_name.len() >= limits.series {
+            self.services[service].overflowed = true;
+            return Err(Full);
+        }
+        let signal = match self.signals_by_name.get(signal_name) {
+            Some((_, signal)) => signal as usize,
+            None if self.signals >= limits.signals => {
+                self.services[service].overflowed = true;
+                return Err(Full);
+            }
+            None => {
+                let services = &mut self.services[service];
+                services.signals.push(new());
+                services.pair_up();
+                self.signals += 1;
+                let place = services.signals.len() - 1;
+                self.signals_by_name.set(signal_name, (service as u32, place as u32));
+                place
+            }
+        };
+        let owner = &mut self.services[service];
+        let Some(instance) = owner.instance(origin.instance.as_deref(), origin.version.as_deref(), minute) else {
+            owner.overflowed = true;
+            return Err(Full);
+        };
+        let signal_of = &mut owner.signals[signal];
+        signal_of.series.push(Series::new(instance, at, signal_of.tracks.len()));
+        let series = (signal_of.series.len() - 1) as u32;
+        let place = Place { service: service as u32, signal: signal as u32, series };
+        self.series_by_name.set(series_name, place);
+        Ok(place)
+    }
+
+    fn put(&mut self, place: Place, sample: &Sample) -> Taken {
+        let minute = minute_of(sample.at);
+        let service = &mut self.services[place.service as usize];
+        let signal = &mut service.signals[place.signal as usize];
+        let series = &mut signal.series[place.series as usize];
+        let instance = series.instance as usize;
+        if series.is_repeat(sample.at) {
+            return Taken::Duplicate;
+        }
+        let taken = match &sample.reading {
+            Reading::Gauge(value) => series.add(0, sample.at, *value, 1.0),
+            Reading::Delta(value) => series.count(0, sample.at, *value),
+            Reading::Counter(value) => match series.increase(sample.at, *value) {
+                Some(rate) => series.add(0, sample.at, rate, 1.0),
+                None => Taken::Applied,
+            },
+            Reading::Histogram(buckets) => put_histogram(signal, place.series as usize, sample.at, buckets),
+        };
+        service.see(instance, sample.origin.version.as_deref(), minute);
+        service.signals[place.signal as usize].touch(minute);
+        taken
+    }
+}
+
+fn put_histogram(signal: &mut Signal, series: usize, at: Time, buckets: &Buckets) -> Taken {
+    let distribution = signal.distribution.get_or_insert_with(Distribution::default);
+    if distribution.learn(buckets) {
+        for &level in distribution.levels() {
+            signal.tracks.push(Track::new(Feature::Above(level)));
+        }
+        let tracks = signal.tracks.len();
+        signal.series.iter_mut().for_each(|series| series.rings.resize_with(tracks, Default::default));
+    }
+    let count: u64 = buckets.counts.iter().sum();
+    let sum = buckets.sum.unwrap_or_else(|| count as f64 * super::distribution::quantile(buckets, 0.5).unwrap_or(0.0));
+    let series = &mut signal.series[series];
+    let mut taken = series.add(0, at, sum, count as f64);
+    for (track, &level) in distribution.levels().iter().enumerate() {
+        taken = series.add(track + 1, at, above(buckets, level), count as f64);
+    }
+    taken
+}
+
+/// Version tells series apart only where no instance does.
+fn series_fingerprint(origin: &Origin, name: Fingerprint) -> u64 {
+    let name = name.add(&origin.env).add(&origin.service);
+    match (&origin.instance, &origin.version) {
+        (Some(instance), _) if !instance.is_empty() => name.add("i").add(instance).finish(),
+        (_, Some(version)) => name.add("v").add(version).finish(),
+        _ => name.add("").finish(),
+    }
+}
+
+fn name_of(sample: &Sample) -> u64 {
+    Fingerprint::new()
+        .add(&sample.origin.env)
+        .add(&sample.origin.service)
+        .add(&sample.metric)
+        .labels(&sample.labels)
+        .finish()
+}
+
+fn new_signal(sample: &Sample, nature: Nature) -> Signal {
+    let class = class_of(&sample.metric, sample.unit.as_deref());
+    let eventlike = class == Class::Errors && matches!(sample.reading, Reading::Delta(_));
+    let first = if nature == Nature::Distribution { Feature::Average } else { Feature::Level };
+    Signal {
+        metric: sample.metric.as_ref().into(),
+        name: display_name(&sample.metric, sample.labels.iter().map(|(name, value)| (name.as_ref(), value.as_ref())))
+            .into(),
+        unit: sample.unit.as_deref().map(Into::into),
+        class,
+        nature: if eventlike { Nature::Events } else { nature },
+        partner: None,
+        born: minute_of(sample.at),
+        tracks: vec![Track::new(first)],
+        series: Vec::new(),
+        distribution: None,
+        latest: Minute::MIN,
+        learned_apart: Minute::MIN,
+    }
+}
+
+fn log_signal(severity: &str, at: Time) -> Signal {
+    Signal {
+        metric: format!("logs.{severity}").into(),
+        name: format!("logs.{severity}").into(),
+        unit: None,
+        class: Class::Errors,
+        nature: Nature::Events,
+        partner: None,
+        born: minute_of(at),
+        tracks: vec![Track::new(Feature::Level)],
+        series: Vec::new(),
+        distribution: None,
+        latest: Minute::MIN,
+        learned_apart: Minute::MIN,
+    }
+}

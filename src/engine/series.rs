@@ -1,0 +1,126 @@
+//! A series: one signal on one instance, turned from readings into bins.
+//!
+//! Counters are differentiated here: a fall is a restart and the new value counts from zero; a reading older than the
+//! last one, or equal in time, is not counted twice. A rate is per minute whatever the scrape interval.
+
+use super::time::{Span, Time};
+use super::window::{Minute, Ring, minute_of};
+use serde::{Deserialize, Serialize};
+
+/// Bins kept of one instance: an hour and a little, 12 bytes each.
+pub const KEPT: usize = 72;
+
+/// Repeats are recognised among the latest so many moments of a series.
+const RECENT: usize = 8;
+
+/// About 1 KiB when full, for a gauge.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Series {
+    /// Place in the service's list of instances.
+    pub instance: u32,
+    pub first: Minute,
+    /// The last cumulative reading.
+    last: Option<(Time, f64)>,
+    recent: [Time; RECENT],
+    next: u8,
+    /// One a track.
+    pub rings: Vec<Ring>,
+}
+
+/// What became of a reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Counted in a bin.
+    Applied,
+    /// Seen before.
+    Duplicate,
+    /// Too old for any bin.
+    Late,
+}
+
+impl Series {
+    pub fn new(instance: u32, at: Time, tracks: usize) -> Series {
+        Series {
+            instance,
+            first: minute_of(at),
+            last: None,
+            recent: [Time::MIN; RECENT],
+            next: 0,
+            rings: vec![Ring::default(); tracks],
+        }
+    }
+
+    /// Whether this moment was seen already; remembers it if not.
+    pub fn is_repeat(&mut self, at: Time) -> bool {
+        if self.recent.contains(&at) {
+            return true;
+        }
+        self.recent[usize::from(self.next) % RECENT] = at;
+        self.next = self.next.wrapping_add(1);
+        false
+    }
+
+    /// Adds to a track's bin.
+    pub fn add(&mut self, track: usize, at: Time, num: f64, den: f64) -> Taken {
+        let Some(bin) = self.rings.get_mut(track).and_then(|ring| ring.bin(minute_of(at), KEPT)) else {
+            return Taken::Late;
+        };
+        bin.num += num as f32;
+        bin.den += den as f32;
+        Taken::Applied
+    }
+
+    /// Adds a count to a track's bin; counts within a minute add up.
+    pub fn count(&mut self, track: usize, at: Time, n: f64) -> Taken {
+        let Some(bin) = self.rings.get_mut(track).and_then(|ring| ring.bin(minute_of(at), KEPT)) else {
+            return Taken::Late;
+        };
+        bin.num += n as f32;
+        bin.den = 1.0;
+        Taken::Applied
+    }
+
+    /// The increase of a cumulative reading since the last one, per minute; none for the first and for stragglers.
+    pub fn increase(&mut self, at: Time, value: f64) -> Option<f64> {
+        match self.last {
+            Some((then, _)) if at <= then => None,
+            Some((then, before)) => {
+                self.last = Some((at, value));
+                let gained = if value < before { value } else { value - before };
+                let length = (at - then).as_seconds().max(1.0);
+                Some(gained * Span::MINUTE.as_seconds() / length)
+            }
+            None => {
+                self.last = Some((at, value));
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Time {
+        Time(seconds * 1000)
+    }
+
+    #[test]
+    fn a_counter_is_differentiated_and_survives_a_restart() {
+        let mut series = Series::new(0, at(0), 1);
+        assert_eq!(series.increase(at(0), 100.0), None);
+        assert_eq!(series.increase(at(60), 160.0), Some(60.0));
+        assert_eq!(series.increase(at(180), 280.0), Some(60.0), "a missing scrape changes no rate");
+        assert_eq!(series.increase(at(240), 30.0), Some(30.0), "restarted");
+        assert_eq!(series.increase(at(180), 280.0), None, "a straggler");
+    }
+
+    #[test]
+    fn repeats_are_recognised() {
+        let mut series = Series::new(0, at(0), 1);
+        assert!(!series.is_repeat(at(60)));
+        assert!(!series.is_repeat(at(120)));
+        assert!(series.is_repeat(at(60)));
+    }
+}

@@ -1,0 +1,111 @@
+//! A signal: one metric with its labels in one service, over all instances, and the tracks it is judged by.
+//!
+//! A gauge has one track, its mean over the instances. Counters and deltas have one, the sum of the instances' rates,
+//! or, for errors whose requests are known, errors per request. A histogram has a track for each chosen level (the share
+//! of requests above it) and one for the average. Log severities are counted like deltas, with zeros where all is quiet.
+
+use super::baseline::Baseline;
+use super::character::Class;
+use super::distribution::Distribution;
+use super::series::Series;
+use super::window::{Minute, Ring};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Bins kept of a track over all instances: three hours and more, 12 bytes each.
+pub const KEPT: usize = 200;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Nature {
+    Gauge,
+    /// Counts per minute, from a counter or from deltas.
+    Rate,
+    /// Counts that are only reported when there are any: no sample is a zero while the service lives.
+    Events,
+    Distribution,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Signal {
+    pub metric: Arc<str>,
+    /// The metric with its labels, for people.
+    pub name: Arc<str>,
+    pub unit: Option<Arc<str>>,
+    pub class: Class,
+    pub nature: Nature,
+    /// The signal of the same service that these errors are counted against.
+    pub partner: Option<u32>,
+    pub born: Minute,
+    pub tracks: Vec<Track>,
+    pub series: Vec<Series>,
+    pub distribution: Option<Distribution>,
+    /// The newest minute that a sample fell into.
+    pub latest: Minute,
+    /// The minute up to which distances between instances are learned.
+    pub learned_apart: Minute,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Feature {
+    /// The reading itself.
+    Level,
+    /// The average of what a histogram counted.
+    Average,
+    /// The share of what a histogram counted above this level.
+    Above(f64),
+}
+
+/// What is judged: bins over all instances, and what is normal for them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Track {
+    pub feature: Feature,
+    pub total: Ring,
+    /// The earliest minute whose total must be worked out (again).
+    pub dirty: Minute,
+    pub baseline: Baseline,
+}
+
+impl Track {
+    pub fn new(feature: Feature) -> Track {
+        Track { feature, total: Ring::default(), dirty: Minute::MAX, baseline: Baseline::default() }
+    }
+}
+
+impl Signal {
+    pub fn touch(&mut self, minute: Minute) {
+        for track in &mut self.tracks {
+            track.dirty = track.dirty.min(minute);
+        }
+    }
+
+    /// What a person calls this track.
+    pub fn title(&self, track: usize) -> String {
+        match self.tracks.get(track).map(|track| track.feature) {
+            Some(Feature::Above(level)) => format!("{} share above {level}", self.name),
+            Some(Feature::Average) => format!("{} average", self.name),
+            _ if self.partner.is_some() => format!("{} per request", self.name),
+            _ => self.name.to_string(),
+        }
+    }
+
+    /// The unit of a track's values.
+    pub fn unit_of(&self, track: usize) -> Option<&str> {
+        match self.tracks.get(track).map(|track| track.feature) {
+            Some(Feature::Above(_)) => Some("1"),
+            _ if self.partner.is_some() => Some("1"),
+            Some(Feature::Level) if matches!(self.nature, Nature::Rate | Nature::Events) => Some("/min"),
+            _ => self.unit.as_deref(),
+        }
+    }
+
+    /// The series of an instance, if it has one.
+    pub fn series_of(&self, instance: u32) -> Option<&Series> {
+        self.series.iter().find(|series| series.instance == instance)
+    }
+}
+
+/// The metric's name with its labels, as in Prometheus: `name{a="b"}`.
+pub fn display_name<'a>(metric: &str, labels: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let labels: Vec<String> = labels.map(|(name, value)| format!("{name}=\"{value}\"")).collect();
+    if labels.is_empty() { metric.to_string() } else { format!("{metric}{{{}}}", labels.join(",")) }
+}

@@ -1,0 +1,121 @@
+//! A watch: one deployment, looked at once a minute until its time is over.
+//!
+//! Knows its life cycle and when it is due; sees and judges nothing itself. Warming is the time in which starting up
+//! excuses much; then it watches; a newer deployment of the same service ends it early.
+
+use super::detect::SETTLING;
+use super::effect::Reason;
+use super::event::Deployment;
+use super::time::{Span, Time};
+use super::window::{Minute, minute_of, start_of};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// How long after a minute's end it is looked at, so that stragglers of that minute are in.
+pub const GRACE: Span = Span::seconds(2);
+
+/// About 500 bytes, and what the deployment's names take.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Watch {
+    pub deployment: Arc<Deployment>,
+    pub thread: Arc<str>,
+    /// Place of the service in the fleet, once any sample made it known.
+    pub service: Option<u32>,
+    pub until: Time,
+    /// When it is to be looked at next.
+    pub due: Time,
+    /// The regression was published.
+    pub said: bool,
+    /// Holds that were written down; each once.
+    pub held: Vec<Reason>,
+    /// The regression was found; its verdict is written down.
+    pub found: bool,
+    pub superseded: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Warming,
+    Watching,
+}
+
+impl Watch {
+    pub fn open(deployment: Deployment, thread: String, duration: Span, now: Time) -> Watch {
+        let until = deployment.at + duration;
+        let mut watch = Watch {
+            deployment: Arc::new(deployment),
+            thread: thread.into(),
+            service: None,
+            until,
+            due: Time::MIN,
+            said: false,
+            held: Vec::new(),
+            found: false,
+            superseded: false,
+        };
+        watch.reschedule(now);
+        watch
+    }
+
+    pub fn phase(&self, now: Time) -> Phase {
+        let settled = start_of(minute_of(self.deployment.at) + 1 + SETTLING);
+        if now < settled { Phase::Warming } else { Phase::Watching }
+    }
+
+    /// Due again after the minute that `now` lies in, or at the end, whichever comes first.
+    pub fn reschedule(&mut self, now: Time) {
+        let next = start_of(minute_of(now.max(self.deployment.at) - GRACE).saturating_add(1)) + GRACE;
+        let end = self.until + GRACE;
+        self.due = if next < end { next } else { end.max(now + Span(1)) };
+    }
+
+    pub fn is_over(&self, now: Time) -> bool {
+        now >= self.until + GRACE
+    }
+
+    /// The last complete minute at `now`.
+    pub fn complete(now: Time) -> Minute {
+        minute_of(now - GRACE).saturating_sub(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::event::DeploymentKind;
+
+    fn watch(at: i64) -> Watch {
+        let deployment = Deployment {
+            at: Time(at),
+            id: "d1".into(),
+            service: "checkout".into(),
+            env: "prod".into(),
+            version: None,
+            previous_version: None,
+            kind: DeploymentKind::Deploy,
+            instances: Vec::new(),
+            author: None,
+            url: None,
+            reversible: None,
+        };
+        Watch::open(deployment, "t".into(), Span::HOUR, Time(at))
+    }
+
+    #[test]
+    fn looks_after_each_minute_and_at_the_end() {
+        let mut watch = watch(30_000);
+        assert_eq!(watch.due, Time(62_000));
+        watch.reschedule(Time(62_000));
+        assert_eq!(watch.due, Time(122_000));
+        assert_eq!(Watch::complete(Time(122_000)), 1);
+        watch.reschedule(watch.until);
+        assert!(watch.is_over(watch.due));
+    }
+
+    #[test]
+    fn warms_before_it_watches() {
+        let watch = watch(30_000);
+        assert_eq!(watch.phase(Time(60_000)), Phase::Warming);
+        assert_eq!(watch.phase(Time(200_000)), Phase::Watching);
+    }
+}

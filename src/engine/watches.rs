@@ -1,0 +1,108 @@
+//! All open watches, and the deployments that were seen lately.
+//!
+//! Answers which are due, which a newer deployment overtakes, and why a deployment opens none. Judges nothing.
+
+use super::effect::NotWatched;
+use super::event::Deployment;
+use super::fingerprint::{Fingerprint, thread_id};
+use super::policy::Policy;
+use super::time::Time;
+use super::watch::{Phase, Watch};
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+
+/// Deployment ids remembered, so that a repeated event opens no second watch: 8 bytes each.
+const SEEN: usize = 20_000;
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Watches {
+    open: Vec<Watch>,
+    closed: Vec<usize>,
+    seen: VecDeque<u64>,
+}
+
+impl Watches {
+    /// Why a deployment is not watched; `None` if it is to be.
+    pub fn refuse(&self, policy: &Policy, now: Time, deployment: &Deployment) -> Option<NotWatched> {
+        if self.seen.contains(&name_of(deployment)) {
+            Some(NotWatched::Duplicate)
+        } else if deployment.at > now + policy.watch.ahead {
+            Some(NotWatched::FarFuture)
+        } else if deployment.at + policy.watch.duration <= now - policy.watch.lateness {
+            Some(NotWatched::TooOld)
+        } else if self.open.len() >= policy.limits.watches {
+            Some(NotWatched::Overflow)
+        } else {
+            None
+        }
+    }
+
+    pub fn open(&mut self, policy: &Policy, now: Time, deployment: &Deployment) -> &Watch {
+        if self.seen.len() >= SEEN {
+            self.seen.pop_front();
+        }
+        self.seen.push_back(name_of(deployment));
+        let thread = thread_id(&deployment.env, &deployment.service, &deployment.id);
+        let place = self.open.len();
+        self.open.push(Watch::open(deployment.clone(), thread, policy.watch.duration, now));
+        &self.open[place]
+    }
+
+    /// Watches of the same service and environment whose deployment is older; they are marked as superseded.
+    pub fn overtaken_by(&mut self, deployment: &Deployment) -> Vec<usize> {
+        let mut overtaken = Vec::new();
+        for (place, watch) in self.open.iter_mut().enumerate() {
+            let same = watch.deployment.env == deployment.env && watch.deployment.service == deployment.service;
+            if same && watch.deployment.at <= deployment.at && !self.closed.contains(&place) {
+                watch.superseded = true;
+                overtaken.push(place);
+            }
+        }
+        overtaken
+    }
+
+    pub fn next_due(&self) -> Option<Time> {
+        self.open.iter().map(|watch| watch.due).min()
+    }
+
+    pub fn due(&self, now: Time) -> Vec<usize> {
+        self.all().into_iter().filter(|&place| self.open[place].due <= now).collect()
+    }
+
+    pub fn all(&self) -> Vec<usize> {
+        (0..self.open.len()).filter(|place| !self.closed.contains(place)).collect()
+    }
+
+    pub fn get(&self, place: usize) -> &Watch {
+        &self.open[place]
+    }
+
+    pub fn get_mut(&mut self, place: usize) -> &mut Watch {
+        &mut self.open[place]
+    }
+
+    /// Marks it closed; places stay as they are until `sweep`.
+    pub fn close(&mut self, place: usize) -> Watch {
+        self.closed.push(place);
+        self.open[place].clone()
+    }
+
+    pub fn sweep(&mut self) {
+        self.closed.sort_unstable();
+        for place in self.closed.drain(..).rev() {
+            self.open.remove(place);
+        }
+    }
+
+    pub fn is_quiet(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    pub fn count(&self, now: Time, phase: Phase) -> u64 {
+        self.open.iter().filter(|watch| watch.phase(now) == phase).count() as u64
+    }
+}
+
+fn name_of(deployment: &Deployment) -> u64 {
+    Fingerprint::new().add(&deployment.env).add(&deployment.service).add(&deployment.id).finish()
+}
