@@ -298,7 +298,8 @@ mod tests {
         let text = format!(
             r#"{{"specversion":"1.0","id":"x","time":"2026-09-21T12:04:00Z","data":{{"recommendation":"r",
             "lifecycle":"{lifecycle}","action":"{action}","verdict":"{verdict}","risk":0.98,
-            "deployment":{{"id":"d","service":"checkout","env":"prod","version":"2","previous_version":"1","ts":{NOON}}},
+            "deployment":{{"id":"d","service":"checkout","env":"prod","version":"2","previous_version":"1",
+            "ts":{NOON}}},
             "evidence":[{{"signal":"http.server.errors","direction":"increase","baseline":0.1,"current":2.5,
             "change":2.4,"ratio":25.0,"onset":{NOON},"strength":9.1,"samples":{{"baseline":9,"current":9}},
             "method":"new_against_old"}}],"coverage":[{{"signal":"a","smallest_change":0.12}}],

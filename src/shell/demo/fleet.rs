@@ -1,7 +1,7 @@
-//! A small shop whose telemetry looks real: five services, three instances each, a day curve, noise, and faults on order.
+//! A small shop whose telemetry looks real: five services, three instances each, a day curve, noise, faults on order.
 //!
-//! Writes what any producer would write to the input topics: samples and log lines in JSON arrays, one message a service
-//! and step. Knows neither Kafka nor the daemon; what the script wants broken it breaks.
+//! Writes what any producer would write to the input topics: samples and log lines in JSON arrays, one message for each
+//! service and step. Knows neither Kafka nor the daemon; what the script wants broken it breaks.
 
 use super::dice::Dice;
 use super::record::{Point, Record};
@@ -142,7 +142,7 @@ impl Fleet {
         Fleet { start, services, dice: Dice::new(seed), surge: 1.0, record: Record::default() }
     }
 
-    /// Restarts instances of a service (all of them if `only` is empty) on `version`, with what that version does wrong.
+    /// Restarts instances of a service (all if `only` is empty) on a version, with what that version does wrong.
     pub fn install(&mut self, service: &str, only: &[String], version: &str, fault: Fault) {
         let services = self.services.iter_mut().filter(|s| s.profile.name == service);
         for instance in services.flat_map(|s| &mut s.instances) {

@@ -47,8 +47,8 @@ mod tests {
 
     #[test]
     fn sums_over_matching_series() {
-        let page = "# HELP a_total x\na_total{kind=\"logs\",reason=\"late\"} 2\na_total{kind=\"metrics\",reason=\"late\"} 3\n\
-                    a_total_more{kind=\"logs\"} 100\nb 7.5\n";
+        let page = "# HELP a_total x\na_total{kind=\"logs\",reason=\"late\"} 2\n\
+                    a_total{kind=\"metrics\",reason=\"late\"} 3\na_total_more{kind=\"logs\"} 100\nb 7.5\n";
         let scrape = Scrape(page.to_owned());
         assert_eq!(scrape.sum("a_total", &[]), 5.0);
         assert_eq!(scrape.sum("a_total", &["kind=\"logs\""]), 2.0);

@@ -1,7 +1,7 @@
 //! The performance: feeds the daemon minute by minute, waits for it, and tells the audience what it says.
 //!
-//! Knows the daemon only from outside, by its topics and its metrics page. The quiet day is fed with a bounded lead; the
-//! play in lock-step, so that nothing the person on call does comes before the advice it follows.
+//! Knows the daemon only from outside, by its topics and its metrics page. It feeds the quiet day with a bounded lead
+//! and the play in lock-step: what the person on call does never comes before the advice that it follows.
 
 use super::card::{self, Advice, Carrier, Entry};
 use super::fleet::{Fleet, STEP};
