@@ -4,7 +4,7 @@
 
 use clap::{Parser, Subcommand};
 use regressd::shell::config::{Config, check_config};
-use regressd::shell::replay;
+use regressd::shell::{demo, logging, replay, run};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,6 +20,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Listen to Kafka and publish recommendations until told to stop
+    Run {
+        /// Without a file, defaults and REGRESSD__… variables hold
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
     /// Run a recording (`kcat -J`) through the same pipeline, with no broker and no wall clock
     Replay {
         #[arg(long, value_name = "FILE")]
@@ -30,6 +36,15 @@ enum Command {
         /// Close the watches still open at the end, on the data there is
         #[arg(long)]
         drain: bool,
+    },
+    /// Watch the daemon at work on a small made-up shop, with no Kafka and no configuration
+    Demo {
+        /// Go on in real time afterwards, with /metrics on port 9464, until Ctrl-C
+        #[arg(long)]
+        keep: bool,
+        /// Use this broker and topics named regressd-demo-* in place of a Kafka inside the process
+        #[arg(long, value_name = "HOST:PORT")]
+        kafka: Option<String>,
     },
     /// Check a configuration file and name every mistake in it
     CheckConfig {
@@ -46,10 +61,17 @@ enum Failure {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
+        Command::Run { config } => load(config.as_deref()).and_then(|config| {
+            logging::start(&config.log).map_err(|error| Failure::Failed(error.to_string()))?;
+            run::run(config, run::Options::default()).map_err(|error| Failure::Failed(error.to_string()))
+        }),
         Command::Replay { config, from, drain } => load(config.as_deref()).and_then(|config| {
             let from = from.filter(|path| path != Path::new("-"));
             replay::replay(config, &replay::Options { from, drain }).map_err(Failure::Failed)
         }),
+        Command::Demo { keep, kafka } => {
+            demo::demo(&demo::DemoOptions { keep, kafka }).map_err(|error| Failure::Failed(error.to_string()))
+        }
         Command::CheckConfig { file } => match check_config(&file) {
             Ok(text) => print(&text),
             Err(mistakes) => Err(Failure::Mistaken(mistakes.0)),

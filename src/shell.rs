@@ -13,5 +13,6 @@ pub mod publisher;
 pub mod pump;
 pub mod reload;
 pub mod replay;
+pub mod run;
 pub mod telemetry;
 pub mod topics;

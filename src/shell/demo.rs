@@ -18,6 +18,7 @@ mod stage;
 use crate::engine::time::{Span, Time};
 use crate::shell::clock::{Clock, wall};
 use crate::shell::config::Config;
+use crate::shell::run::{Daemon, Options};
 use picture::{Ink, Paint};
 use show::{Show, Told};
 use stage::{Failure, Stage};
@@ -37,6 +38,10 @@ pub struct DemoOptions {
     pub kafka: Option<String>,
 }
 
+/// Shows everything once, then returns; with `keep`, goes on until Ctrl-C.
+///
+/// # Errors
+/// The broker does not answer, the port is taken, or the daemon stops taking its input.
 pub fn demo(options: &DemoOptions) -> Result<(), Failure> {
     let paint = Paint::for_stdout();
     let interrupted = Arc::new(AtomicBool::new(false));
@@ -48,7 +53,7 @@ pub fn demo(options: &DemoOptions) -> Result<(), Failure> {
     let scratch = Scratch::new()?;
     let listen = if options.keep { "127.0.0.1:9464" } else { "127.0.0.1:0" };
     let config = Config::from_toml_str(&settings(&stage.brokers, &scratch.0, listen)).map_err(|m| m.0.join("\n"))?;
-    let daemon = Daemon::start(Arc::new(config), daemon_options())?;
+    let daemon = Daemon::start(Arc::new(config), Options { clock: Clock::Log, ..Options::default() })?;
 
     let start = (wall() - script::HISTORY - script::PLAY).floor(Span::HOUR);
     let curtain = start + script::HISTORY;
@@ -65,7 +70,7 @@ pub fn demo(options: &DemoOptions) -> Result<(), Failure> {
     let outcome = perform(&mut show, start, curtain, options.keep);
     let stopped = daemon.stop();
     outcome?;
-    stopped
+    Ok(stopped?)
 }
 
 /// The order of the evening.

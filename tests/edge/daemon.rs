@@ -1,0 +1,111 @@
+//! The real binary, running in a scene.
+//!
+//! Started, it is waited for until it says it is ready. What it writes to standard error is kept and shown when a test
+//! fails. Ending it is either the operator's way, which must end with success, or the machine's.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::clock::{ask_until, wait_for};
+use crate::http;
+use crate::leash::Leash;
+use crate::scene::Scene;
+
+const READY_LIMIT: Duration = Duration::from_secs(60);
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+pub struct Daemon<'a> {
+    scene: &'a Scene,
+    process: Leash,
+}
+
+impl Daemon<'_> {
+    /// Starts it and waits until it is ready.
+    pub fn start(scene: &Scene) -> Daemon<'_> {
+        let mut daemon = Daemon::launch(scene);
+        let ready = ask_until(READY_LIMIT, || {
+            assert!(daemon.process.ended().is_none(), "the daemon ended by itself while it started");
+            daemon.is_ready().then_some(())
+        });
+        assert!(ready.is_some(), "the daemon was not ready within {READY_LIMIT:?}");
+        daemon
+    }
+
+    /// Starts it and waits for nothing.
+    pub fn launch(scene: &Scene) -> Daemon<'_> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_regressd"));
+        command.arg("run").arg("--config").arg(scene.config()).env_remove("RUST_LOG");
+        Daemon { scene, process: Leash::start(&mut command, &scene.log()) }
+    }
+
+    pub fn is_ready(&self) -> bool {
+        http::get(self.scene.http(), "/readyz").is_ok_and(|answer| answer.status == 200)
+    }
+
+    /// Fails the test if it is gone.
+    pub fn assert_running(&mut self) {
+        let ended = self.process.ended();
+        assert!(ended.is_none(), "the daemon ended by itself: {ended:?}");
+    }
+
+    /// SIGTERM; it must end with success.
+    pub fn stop(mut self) {
+        self.process.signal("TERM");
+        let status = self.process.wait(STOP_LIMIT);
+        assert!(status.is_some_and(|status| status.success()), "SIGTERM ended in {status:?} within {STOP_LIMIT:?}");
+    }
+
+    /// SIGKILL.
+    pub fn kill(self) {
+        self.process.signal("KILL");
+    }
+
+    /// SIGHUP.
+    pub fn reload(&self) {
+        self.process.signal("HUP");
+    }
+
+    /// The sum of a metric's series that carry all these labels; 0 where there is none.
+    pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let exposition = self.exposition().unwrap_or_default();
+        exposition.lines().filter_map(|line| value_of(line, name, labels)).sum()
+    }
+
+    pub fn exposition(&self) -> Option<String> {
+        http::get(self.scene.http(), "/metrics").ok().filter(|answer| answer.status == 200).map(|answer| answer.body)
+    }
+
+    /// Messages it is done with, whatever became of them.
+    pub fn messages(&self) -> f64 {
+        self.metric("regressd_messages_total", &[])
+    }
+
+    /// Until it is done with so many messages in all.
+    pub fn wait_for_messages(&mut self, count: usize, limit: Duration) {
+        wait_for(&format!("{count} messages to be taken"), limit, || {
+            self.assert_running();
+            (self.messages() >= count as f64).then_some(())
+        });
+    }
+}
+
+impl Drop for Daemon<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.scene.log()).unwrap_or_default();
+            let skipped = log.lines().count().saturating_sub(60);
+            eprintln!("--- the daemon's last words, of {}:", self.scene.log().display());
+            log.lines().skip(skipped).for_each(|line| eprintln!("{line}"));
+        }
+    }
+}
+
+/// The value of an exposition line, if it is one of these series.
+fn value_of(line: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+    let rest = line.strip_prefix(name)?;
+    let (series, value) = rest.rsplit_once(' ')?;
+    let named = series.is_empty() || series.starts_with('{');
+    let labelled = labels.iter().all(|(label, value)| series.contains(&format!("{label}=\"{value}\"")));
+    (named && labelled).then(|| value.parse().ok())?
+}

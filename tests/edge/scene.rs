@@ -1,0 +1,141 @@
+//! One daemon's surroundings: its own topics on a broker, its state folder, its configuration file.
+//!
+//! Scenes share nothing, so tests may run side by side on one broker. The settings are the defaults but for where
+//! things are, for `recommend` (so that a regression is spoken of plainly) and for judging deployments of before the
+//! start.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::kafka::{Kafka, free_port, scratch};
+use crate::topic::{self, Draft, Record};
+
+const INPUTS: [(&str, usize); 4] = [("metrics", 3), ("logs", 2), ("deployments", 1), ("control", 1)];
+const OUTPUTS: [&str; 3] = ["recommendations", "audit", "dead-letter"];
+
+pub struct Scene {
+    name: String,
+    brokers: String,
+    folder: PathBuf,
+    http: SocketAddr,
+}
+
+impl Scene {
+    /// `name` is unique among the tests; the topics are called `<name>.metrics` and so on.
+    pub fn new(kafka: &Kafka, name: &str) -> Scene {
+        let scene = Scene {
+            name: name.to_owned(),
+            brokers: kafka.addresses(),
+            folder: scratch(&format!("scene-{name}-{}", std::process::id())),
+            http: SocketAddr::from(([127, 0, 0, 1], free_port())),
+        };
+        for (kind, partitions) in INPUTS {
+            kafka.create_topic(&scene.topic(kind), partitions);
+        }
+        for kind in OUTPUTS {
+            kafka.create_topic(&scene.topic(kind), 1);
+        }
+        scene.configure("");
+        scene
+    }
+
+    /// Replaces the configuration file at once, as an editor or a deployment tool does. `more` is appended TOML.
+    pub fn configure(&self, more: &str) {
+        let draft = self.folder.join("regressd.toml.new");
+        fs::write(&draft, self.settings(more)).expect("the scene's folder is writable");
+        fs::rename(draft, self.config()).expect("both are in one folder");
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.folder.join("regressd.toml")
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.folder.join("stderr")
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// `metrics`, `logs`, `deployments`, `control`, `recommendations`, `audit`, `dead-letter`.
+    pub fn topic(&self, kind: &str) -> String {
+        format!("{}.{kind}", self.name)
+    }
+
+    pub fn write(&self, kind: &str, drafts: &[Draft]) {
+        topic::write(&self.brokers, &self.topic(kind), drafts);
+    }
+
+    pub fn read(&self, kind: &str) -> Vec<Record> {
+        topic::read(&self.brokers, &self.topic(kind))
+    }
+
+    /// The documents on the recommendations topic.
+    pub fn recommendations(&self) -> Vec<Value> {
+        self.read("recommendations").iter().map(Record::json).collect()
+    }
+
+    /// The first message about a regression of this deployment, if it was published already.
+    pub fn regression(&self, deployment: &str) -> Option<Value> {
+        self.recommendations()
+            .into_iter()
+            .find(|said| said["data"]["verdict"] == "regression" && said["data"]["deployment"]["id"] == deployment)
+    }
+
+    fn settings(&self, more: &str) -> String {
+        format!(
+            r#"
+[kafka]
+brokers = "{brokers}"
+group = "{name}"
+cluster = "edge"
+past_deployments = "judge"
+message_bytes_max = 1000000
+
+[kafka.topics]
+metrics = ["{name}.metrics"]
+logs = ["{name}.logs"]
+deployments = ["{name}.deployments"]
+control = ["{name}.control"]
+recommendations = "{name}.recommendations"
+audit = "{name}.audit"
+dead_letter = "{name}.dead-letter"
+
+[state]
+dir = "{state}"
+checkpoint_every = "2s"
+
+[http]
+listen = "{http}"
+
+[[automation]]
+service = "*"
+env = "*"
+level = "recommend"
+
+{more}
+"#,
+            brokers = self.brokers,
+            name = self.name,
+            state = self.folder.join("state").display(),
+            http = self.http,
+        )
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        // What a failed test left behind is evidence.
+        if !std::thread::panicking() {
+            let _ = fs::remove_dir_all(&self.folder);
+        }
+    }
+}

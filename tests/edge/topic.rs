@@ -1,0 +1,146 @@
+//! Writing to and reading from topics, as producers and consumers beside the daemon do.
+//!
+//! Writing returns when the broker has acknowledged everything; reading goes from the first record to the last there is
+//! at that moment. Both fail the test after a limit.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A record to write.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Draft {
+    /// The record's own time, Unix ms: the log's opinion of when it was taken.
+    pub ts: i64,
+    pub key: Option<String>,
+    pub payload: Option<Vec<u8>>,
+}
+
+/// A record as it lies in a topic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    pub partition: i32,
+    pub offset: i64,
+    pub ts: i64,
+    pub key: Option<Vec<u8>>,
+    pub payload: Option<Vec<u8>>,
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+impl Draft {
+    pub fn json(ts: i64, key: &str, value: &serde_json::Value) -> Draft {
+        Draft { ts, key: Some(key.to_owned()), payload: Some(value.to_string().into_bytes()) }
+    }
+
+    pub fn bytes(ts: i64, payload: impl Into<Vec<u8>>) -> Draft {
+        Draft { ts, key: None, payload: Some(payload.into()) }
+    }
+}
+
+impl Record {
+    pub fn json(&self) -> serde_json::Value {
+        let payload = self.payload.as_deref().expect("it has a payload");
+        serde_json::from_slice(payload).unwrap_or_else(|error| panic!("not JSON ({error}): {payload:?}"))
+    }
+
+    /// The header's text, or nothing where there is none of that name.
+    pub fn header(&self, name: &str) -> Option<String> {
+        let (_, value) = self.headers.iter().find(|(key, _)| key == name)?;
+        Some(String::from_utf8_lossy(value).into_owned())
+    }
+}
+
+/// Writes all of it, in order within a partition.
+pub fn write(brokers: &str, topic: &str, drafts: &[Draft]) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers).set("log_level", "0").set("message.max.bytes", "8388608");
+    config.set("enable.idempotence", "true").set("message.timeout.ms", "50000");
+    let producer: BaseProducer<Refused> = config.create_with_context(Refused::default()).expect("valid settings");
+    let deadline = Instant::now() + LIMIT;
+    for draft in drafts {
+        let mut record = BaseRecord::<str, [u8]>::to(topic).timestamp(draft.ts);
+        record.key = draft.key.as_deref();
+        record.payload = draft.payload.as_deref();
+        while let Err((error, returned)) = producer.send(record) {
+            let full = matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull));
+            assert!(full && Instant::now() < deadline, "{topic}: {error}");
+            producer.poll(Duration::from_millis(50));
+            record = returned;
+        }
+        producer.poll(Duration::ZERO);
+    }
+    producer.flush(LIMIT).unwrap_or_else(|error| panic!("{topic} was not written within {LIMIT:?}: {error}"));
+    assert_eq!(producer.context().0.load(Ordering::Relaxed), 0, "{topic} refused records");
+}
+
+/// All committed records of the topic; per partition in order.
+pub fn read(brokers: &str, topic: &str) -> Vec<Record> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers).set("log_level", "0").set("group.id", "edge-reader");
+    config.set("enable.auto.commit", "false").set("enable.partition.eof", "true");
+    config.set("fetch.message.max.bytes", "8388608").set("fetch.wait.max.ms", "50");
+    let consumer: BaseConsumer = config.create().expect("valid settings");
+    let metadata = consumer.fetch_metadata(Some(topic), LIMIT).expect("the broker answers");
+    let mut places = TopicPartitionList::new();
+    for partition in metadata.topics().first().expect("it was asked for").partitions() {
+        places.add_partition_offset(topic, partition.id(), Offset::Beginning).expect("a valid offset");
+    }
+    consumer.assign(&places).expect("valid places");
+    let (mut records, mut ended) = (Vec::new(), 0);
+    let deadline = Instant::now() + LIMIT;
+    while ended < places.count() {
+        assert!(Instant::now() < deadline, "{topic} was not read within {LIMIT:?}");
+        match consumer.poll(Duration::from_millis(200)) {
+            Some(Ok(message)) => records.push(record(&message)),
+            Some(Err(KafkaError::PartitionEOF(_))) => ended += 1,
+            // Lost connections are the client's to mend; the deadline is ours.
+            Some(Err(_)) | None => {}
+        }
+    }
+    records.sort_by_key(|record| (record.partition, record.offset));
+    records
+}
+
+/// How many records the topic has, over all partitions.
+pub fn count(brokers: &str, topic: &str) -> usize {
+    read(brokers, topic).len()
+}
+
+fn record(message: &BorrowedMessage) -> Record {
+    let headers = message.headers().map_or_else(Vec::new, |headers| {
+        headers.iter().map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec())).collect()
+    });
+    Record {
+        partition: message.partition(),
+        offset: message.offset(),
+        ts: message.timestamp().to_millis().unwrap_or(-1),
+        key: message.key().map(<[u8]>::to_vec),
+        payload: message.payload().map(<[u8]>::to_vec),
+        headers,
+    }
+}
+
+/// Counts what the broker did not take.
+#[derive(Default)]
+struct Refused(AtomicUsize);
+
+impl ClientContext for Refused {}
+
+impl ProducerContext for Refused {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if result.is_err() {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
