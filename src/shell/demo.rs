@@ -263,16 +263,6 @@ mod tests {
             let heard = stage.said.len();
             fleet.step(at).iter().for_each(|message| stage.hear(message));
             for said in &stage.said[heard..] {
-                eprintln!(
-                    "{:>4} min {} {}: {} {} {} {:?}",
-                    (said.at - curtain).as_minutes(),
-                    said.deployment.service,
-                    said.deployment.id,
-                    said.lifecycle.word(),
-                    said.verdict.word(),
-                    said.action.word(),
-                    said.evidence.first(),
-                );
                 let bad = deployed.iter().find(|deploy| *deploy.id == *said.deployment.id);
                 if let (Action::Rollback, Some(bad), "issued") = (said.action, bad, said.lifecycle.word()) {
                     script.advised(at, &said.thread, bad);

@@ -1,16 +1,14 @@
 //! The closing words: the first rollback's whole message, what was deployed and said, what was held, where to go next.
 
 use super::card::{clock, explained};
-use super::picture::{Ink, Paint};
+use super::picture::{Ink, Paint, indented};
 use super::show::Told;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// The message that a bot or a person's tooling would read.
 pub fn whole_message(paint: Paint, payload: &[u8]) -> String {
-    let pretty = serde_json::from_slice::<serde_json::Value>(payload)
-        .and_then(|value| serde_json::to_string_pretty(&value))
-        .unwrap_or_else(|_| String::from_utf8_lossy(payload).into_owned());
+    let pretty = indented(&String::from_utf8_lossy(payload));
     let title =
         paint.ink(Ink::Bold, "The first rollback as it stands in the topic, for chat bots and deployment tools:");
     format!("{title}\n{pretty}")

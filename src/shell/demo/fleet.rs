@@ -10,7 +10,7 @@ use crate::wire::inbound::Kind;
 use serde_json::{Value, json};
 
 /// Between two samples of a series.
-pub const STEP: Span = Span::seconds(30);
+pub const STEP: Span = Span::MINUTE;
 pub const ENV: &str = "prod";
 
 /// A message for an input topic; its record timestamp is the event time.
@@ -208,7 +208,7 @@ struct Measured {
 fn measure(dice: &mut Dice, profile: &Profile, instance: &mut Instance, load: f64) -> Measured {
     let expected = profile.rate * load * STEP.as_seconds() * (1.0 + 0.02 * dice.normal());
     // Busy machines answer a little later; nothing here comes near saturation.
-    let median = profile.seconds * instance.fault.slowness * (1.0 + 0.15 * load) * (1.0 + 0.02 * dice.normal());
+    let median = profile.seconds * instance.fault.slowness * (1.0 + 0.04 * load) * (1.0 + 0.02 * dice.normal());
     let counts = histogram(dice, expected.max(0.0), median.max(1e-4));
     let requests = counts.iter().sum::<u64>() as f64;
     let faulty = dice.poisson(requests * instance.fault.errors);
@@ -297,7 +297,7 @@ fn log_lines(
         merge(&mut line, json!({"severity": severity, "message": message}));
         lines.push(line);
     };
-    if at.0 % 120_000 == 0 {
+    if at.0 % 300_000 == 0 {
         write("INFO", format!("served {} requests since start", instance.requests));
     }
     if dice.unit() < 0.03 {

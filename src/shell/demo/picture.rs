@@ -86,6 +86,53 @@ pub fn number(value: f64) -> String {
     }
 }
 
+/// JSON with a line for each member, in the order it came; what fits on a short line stays on it.
+pub fn indented(json: &str) -> String {
+    const SHORT: usize = 90;
+    let (mut text, mut depth, mut quoted, mut escaped) = (String::new(), 0_usize, false, false);
+    let mut flat_until = 0;
+    let line = |depth: usize| format!("\n{}", "  ".repeat(depth));
+    for (place, sign) in json.char_indices() {
+        let flat = place < flat_until;
+        match sign {
+            _ if quoted => {
+                text.push(sign);
+                quoted = escaped || sign != '"';
+                escaped = sign == '\\' && !escaped;
+            }
+            '{' | '[' if !flat => {
+                text.push(sign);
+                match closing(&json[place..]) {
+                    Some(length) if length <= SHORT => flat_until = place + length,
+                    _ => {
+                        depth += 1;
+                        text.push_str(&line(depth));
+                    }
+                }
+            }
+            // The last sign of a flat stretch lies inside it.
+            '}' | ']' if !flat => {
+                depth = depth.saturating_sub(1);
+                text.push_str(&line(depth));
+                text.push(sign);
+            }
+            ',' => text.push_str(&if flat { ", ".to_owned() } else { format!(",{}", line(depth)) }),
+            ':' => text.push_str(": "),
+            _ => {
+                quoted = sign == '"';
+                text.push(sign);
+            }
+        }
+    }
+    text
+}
+
+/// How many bytes an object or array takes that begins here and holds no other object.
+fn closing(json: &str) -> Option<usize> {
+    let end = json.find(['}', ']'])?;
+    (!json[1..end].contains(['{', '['])).then_some(end + 1)
+}
+
 /// A box with a title on its left and a word on its right, around lines that may carry colours.
 pub fn framed(paint: Paint, ink: Ink, title: &str, word: &str, lines: &[String]) -> String {
     const WIDTH: usize = 100;
@@ -130,6 +177,21 @@ mod tests {
         ] {
             assert_eq!(number(value), text);
         }
+    }
+
+    #[test]
+    fn json_keeps_its_order_and_its_texts() {
+        let long = "a".repeat(100);
+        let json = format!(r#"{{"b":1,"a":{{"x":[1,2],"y":"{{,}}:\"["}},"long":["{long}"],"c":[]}}"#);
+        let json = json.as_str();
+        let text = indented(json);
+        assert!(
+            text.starts_with("{\n  \"b\": 1,\n  \"a\": {\n    \"x\": [1, 2],\n    \"y\": \"{,}:\\\"[\"\n  },"),
+            "{text}"
+        );
+        assert!(text.ends_with("\n  \"c\": []\n}"), "{text}");
+        let parsed = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+        assert_eq!(parsed(&text), parsed(json));
     }
 
     #[test]

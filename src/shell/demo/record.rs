@@ -17,8 +17,8 @@ pub struct Point {
     pub cpu: f64,
 }
 
-/// Fifteen instances for three hours at two steps a minute: 5,400 points, under 1 MB.
-const POINTS_MAX: usize = 5_400;
+/// Fifteen instances for three hours at a step a minute: 2,700 points, under 500 kB.
+const POINTS_MAX: usize = 2_700;
 
 #[derive(Default)]
 pub struct Record {

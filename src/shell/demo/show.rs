@@ -24,6 +24,9 @@ const LEAD: f64 = 500.0;
 /// How long the daemon may take for what it was fed before the demo gives up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Texts to show, each with its moment.
+type News = Vec<(Time, String)>;
+
 pub struct Show {
     pub paint: Paint,
     pub stage: Stage,
@@ -53,7 +56,7 @@ impl Show {
         let bar = ProgressBar::new((HISTORY.0 / Span::MINUTE.0) as u64).with_style(style("{bar:50} {msg}")?);
         let mut at = start;
         while at < start + HISTORY && !self.over() {
-            for _ in 0..40 {
+            for _ in 0..30 {
                 at = at + STEP;
                 self.feed(at)?;
             }
@@ -77,7 +80,7 @@ impl Show {
             bar.inc(1);
             let news = self.minute(at)?;
             if !news.is_empty() {
-                bar.suspend(|| news.iter().for_each(|text| println!("{text}")));
+                bar.suspend(|| news.iter().for_each(|(_, text)| println!("{text}")));
             }
             std::thread::sleep(self.pace.saturating_sub(begun.elapsed()));
         }
@@ -94,7 +97,7 @@ impl Show {
                 continue;
             }
             at = at + Span::MINUTE;
-            self.minute(at)?.iter().for_each(|text| println!("{text}"));
+            self.minute(at)?.iter().for_each(|(_, text)| println!("{text}"));
         }
         Ok(())
     }
@@ -105,15 +108,16 @@ impl Show {
     }
 
     /// Plays the minute that ends at `at` and returns what is to be shown of it.
-    pub fn minute(&mut self, at: Time) -> Result<Vec<String>, Failure> {
+    fn minute(&mut self, at: Time) -> Result<News, Failure> {
         let mut news = Vec::new();
         for scene in self.script.due(at - Span::MINUTE) {
-            news.push(self.perform(scene)?);
+            news.push((scene.at, self.perform(scene)?));
         }
-        self.feed(at - STEP)?;
         self.feed(at)?;
         self.wait_until_behind_by(0.0)?;
         self.listen(&mut news)?;
+        // What the last minute's end gave rise to is heard only now, after this minute's scenes were performed.
+        news.sort_by_key(|(at, _)| *at);
         Ok(news)
     }
 
@@ -151,7 +155,7 @@ impl Show {
     }
 
     /// Hears out what the daemon has published by now.
-    fn listen(&mut self, news: &mut Vec<String>) -> Result<(), Failure> {
+    fn listen(&mut self, news: &mut News) -> Result<(), Failure> {
         let published = Scrape::take(self.metrics)?.sum("regressd_recommendations_total", &[]);
         let begun = Instant::now();
         loop {
@@ -168,28 +172,28 @@ impl Show {
         }
     }
 
-    fn advice(&mut self, payload: Vec<u8>, news: &mut Vec<String>) -> Result<(), Failure> {
+    fn advice(&mut self, payload: Vec<u8>, news: &mut News) -> Result<(), Failure> {
         let advice: Advice = serde_json::from_slice(&payload)?;
         let deployed = self.told.deployed.iter().map(|(_, deploy)| deploy);
         let deploy = deployed.rev().find(|deploy| deploy.id == advice.data.deployment.id).cloned();
         if advice.calls() {
             let carrier = deploy.as_ref().map_or_else(Carrier::default, carrier);
-            news.push(card::card(self.paint, &advice, &carrier, &self.fleet.record));
+            news.push((advice.time, card::card(self.paint, &advice, &carrier, &self.fleet.record)));
             if let (Some(deploy), "rollback") = (&deploy, advice.data.action.as_str()) {
                 self.script.advised(advice.time, &advice.data.recommendation, deploy);
                 self.told.first_rollback.get_or_insert(payload);
             }
         } else {
-            news.push(card::line(self.paint, &advice));
+            news.push((advice.time, card::line(self.paint, &advice)));
         }
         self.told.advices.push(advice);
         Ok(())
     }
 
-    fn entry(&mut self, payload: &[u8], news: &mut Vec<String>) -> Result<(), Failure> {
+    fn entry(&mut self, payload: &[u8], news: &mut News) -> Result<(), Failure> {
         let entry: Entry = serde_json::from_slice(payload)?;
         if entry.data.event == "held" {
-            news.push(card::hold(self.paint, &entry));
+            news.push((entry.time, card::hold(self.paint, &entry)));
             self.told.holds.push(entry);
         }
         Ok(())
