@@ -61,9 +61,9 @@ enum Failure {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Run { config } => load(config.as_deref()).and_then(|config| {
+        Command::Run { config: file } => load(file.as_deref()).and_then(|config| {
             logging::start(&config.log).map_err(|error| Failure::Failed(error.to_string()))?;
-            run::run(config, run::Options::default()).map_err(|error| Failure::Failed(error.to_string()))
+            run::run(config, file).map_err(|error| Failure::Failed(error.to_string()))
         }),
         Command::Replay { config, from, drain } => load(config.as_deref()).and_then(|config| {
             let from = from.filter(|path| path != Path::new("-"));
