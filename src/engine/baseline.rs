@@ -20,7 +20,8 @@ use std::collections::VecDeque;
 use week::Week;
 
 /// How many bins a window holds, and how many of the worst are left out of it: a natural burst lasts one to three.
-pub const HORIZONS: [(usize, usize); 4] = [(2, 0), (5, 1), (15, 3), (45, 6)];
+/// The shortest one takes the better of two: a single bin proves nothing.
+pub const HORIZONS: [(usize, usize); 4] = [(2, 1), (5, 1), (15, 3), (45, 6)];
 
 /// (horizon, lag in bins from the window's end to the reference) for which the drift is learned.
 pub const CELLS: [(usize, usize); 8] = [(0, 5), (0, 30), (0, 90), (1, 15), (1, 90), (2, 30), (2, 90), (3, 90)];
@@ -55,8 +56,12 @@ pub struct Baseline {
     pub apart_up: [Yardstick; 2 * HORIZONS.len()],
     pub apart_down: [Yardstick; 2 * HORIZONS.len()],
     turn: u32,
+    /// The levels before the change that is being watched, kept for as long as the watch lasts.
+    pub reference: Option<Levels>,
     /// Bins in a row that looked like an incident.
     odd: u32,
+    /// The levels before the stretch that looks like an incident.
+    sound: Option<Levels>,
     /// Minutes left out lately, oldest first.
     incidents: Vec<(Minute, Minute)>,
     flat_error: f64,
@@ -80,7 +85,9 @@ impl Default for Baseline {
             apart_up: Default::default(),
             apart_down: Default::default(),
             turn: 0,
+            reference: None,
             odd: 0,
+            sound: None,
             incidents: Vec::new(),
             flat_error: 0.0,
             season_error: 0.0,
@@ -168,13 +175,16 @@ impl Baseline {
     fn learn_unless(&mut self, odd: bool, ring: &Ring, place: usize, minute: Minute, y: f64, sides: Sides) {
         if odd {
             self.odd += 1;
+            if self.odd == 1 {
+                self.sound = self.levels_before(30);
+            }
             if self.odd <= INCIDENT_BINS {
                 self.leave_out(minute);
                 return;
             }
-        } else {
-            self.odd = 0;
         }
+        self.odd = 0;
+        self.sound = None;
         if let Some(previous) = self.previous.replace(y) {
             let weight = (1.0 / (f64::from(self.bins) + 1.0)).max(0.005);
             // A jump counts for at most a few times the usual: one spike is not noise.
@@ -198,6 +208,9 @@ impl Baseline {
     fn learn_cell(&mut self, ring: &Ring, place: usize, minute: Minute, cell: usize, sides: Sides) {
         let (horizon, lag) = CELLS[cell];
         let Some(levels) = self.levels_before(lag) else { return };
+        if self.incidents.iter().any(|&(from, to)| from <= levels.origin() && levels.origin() <= to) {
+            return;
+        }
         let expected = self.expect(&levels, minute, HORIZONS[horizon].0);
         if lag == 90
             && horizon == 1
@@ -236,7 +249,8 @@ impl Baseline {
         if self.bins < 60 {
             return false;
         }
-        let Some(levels) = self.levels_before(30) else { return false };
+        // Inside a long incident the bins of half an hour ago are its own: what was before it stays the reference.
+        let Some(levels) = self.sound.or_else(|| self.levels_before(30)) else { return false };
         let expected = self.expect(&levels, minute, HORIZONS[0].0);
         [(sides.up, true), (sides.down, false)].into_iter().any(|(watched, up)| {
             watched

@@ -74,6 +74,18 @@ pub fn catch_up(fleet: &mut Fleet, policy: &Policy, service: usize, minute: Minu
     }
 }
 
+/// Notes what a change that takes effect before minute `start` will be held against; kept while the watch lasts.
+pub fn note_reference(fleet: &mut Fleet, service: usize, start: Minute) {
+    let owner = &mut fleet.services[service];
+    for signal in 0..owner.signals.len() {
+        for track in &mut owner.signals[signal].tracks {
+            let reference = track.total.place_of(start - 1);
+            track.baseline.reference = track.baseline.levels(&track.total, reference);
+        }
+        arms::note_offsets(owner, signal, start);
+    }
+}
+
 /// What happened before `upto` on this service was not normal: it is never learned.
 pub fn skip(fleet: &mut Fleet, service: usize, upto: Minute) {
     for signal in &mut fleet.services[service].signals {

@@ -37,6 +37,13 @@ const FEWEST: usize = 5;
 /// Bins for which a trend is believed to go on.
 const TREND: f64 = 45.0;
 
+impl Levels {
+    /// The last minute before the moment.
+    pub fn origin(&self) -> Minute {
+        self.origin
+    }
+}
+
 impl Baseline {
     /// The levels of the bins before place `reference`.
     pub fn levels(&self, ring: &Ring, reference: usize) -> Option<Levels> {

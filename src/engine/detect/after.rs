@@ -25,9 +25,6 @@ pub fn after_against_expected(look: &Look, place: usize, track: usize, character
     if end <= judged.total.place_of(look.start) {
         return lacking(Lack::NoSamples);
     }
-    if reference < (look.policy.detection.min_history.as_minutes() as usize).min(10) {
-        return lacking(Lack::TooYoung);
-    }
     if judged.baseline.is_sparse() {
         return Alone {
             finding: None,
@@ -36,7 +33,7 @@ pub fn after_against_expected(look: &Look, place: usize, track: usize, character
         };
     }
     let mut alone = Alone { finding: None, smallest_change: None, lack: None };
-    let Some(levels) = judged.baseline.levels(&judged.total, reference) else { return lacking(Lack::TooYoung) };
+    let Some(levels) = judged.baseline.reference else { return lacking(Lack::TooYoung) };
     for horizon in 0..HORIZONS.len() {
         let sides = Sides::of(character.worse, judged.baseline.scale());
         for up in [true, false] {

@@ -28,6 +28,9 @@ const GONE: Minute = 5;
 /// Minutes of an instance's own past that its offset needs.
 const PAST: usize = 15;
 
+/// Services with more instances than this are not searched for the one that differs: the cost grows with the square.
+const COMPARED: usize = 64;
+
 impl Arms {
     pub fn of(service: &Service, deployment: &Deployment, start: Minute, upto: Minute) -> Arms {
         let running = |last: Minute| last + GONE >= upto.min(service.latest);
@@ -152,7 +155,7 @@ pub fn one_against_peers(look: &Look, place: usize, track: usize, character: &Ch
     let running: Vec<u32> = (0..look.service.instances.len() as u32)
         .filter(|&i| look.service.instances[i as usize].last + GONE >= look.upto)
         .collect();
-    if running.len() < 3 || running.len() > 64 {
+    if running.len() < 3 || running.len() > COMPARED {
         return None;
     }
     let spread = (running.len() as f64).log10();
@@ -192,7 +195,7 @@ fn compare(
         return Some(compared);
     }
     let scale = baseline.scale()?;
-    let offset = offset(look, signal, track, scale, new, old);
+    let offset = offset(signal, track, new);
     if signal.class == Class::Traffic && offset.is_none() {
         return None;
     }
@@ -207,11 +210,35 @@ fn compare(
     Some(compared)
 }
 
-/// How far the carriers stood apart before the change, where they ran before it.
-fn offset(look: &Look, signal: &Signal, track: usize, scale: &Scale, new: &[u32], old: &[u32]) -> Option<f64> {
-    let (from, upto) = (look.start - 62, look.start - 2);
-    let past = side_by_side(look.service, signal, track, (new, old), from, upto);
-    usual(&past, scale)
+/// How far the carriers stood apart before the change; none if any of them is new.
+fn offset(signal: &Signal, track: usize, new: &[u32]) -> Option<f64> {
+    let mut sum = 0.0;
+    for &instance in new {
+        sum += f64::from(*signal.series_of(instance)?.apart.get(track)?.as_ref()?);
+    }
+    Some(sum / new.len() as f64)
+}
+
+/// Notes, before a watch, how far each instance of a signal usually stands apart from the rest.
+pub fn note_offsets(service: &mut Service, signal: usize, start: Minute) {
+    let judged = &service.signals[signal];
+    let instances: Vec<u32> = judged.series.iter().map(|series| series.instance).collect();
+    let (from, upto) = (start - 62, start - 2);
+    let running = |each: &u32| service.instances[*each as usize].last + GONE >= upto;
+    let mut noted = Vec::with_capacity(instances.len());
+    for &one in &instances {
+        let rest: Vec<u32> = instances.iter().copied().filter(|&each| each != one).filter(running).collect();
+        let of_track = |track: usize| {
+            let scale = judged.tracks[track].baseline.scale()?;
+            let past = side_by_side(service, judged, track, (&[one], &rest), from, upto);
+            usual(&past, scale).map(|usual| usual as f32)
+        };
+        let worth = instances.len() <= COMPARED && !rest.is_empty();
+        noted.push((0..judged.tracks.len()).map(|track| worth.then(|| of_track(track)).flatten()).collect());
+    }
+    for (series, apart) in service.signals[signal].series.iter_mut().zip(noted) {
+        series.apart = apart;
+    }
 }
 
 /// How far apart two arms usually are; none where that is not known.
