@@ -17,9 +17,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How many messages may be ahead of the daemon while the quiet day is fed: two minutes' worth. No partition can then be
-/// read further ahead of another than the lateness that the daemon allows, and librdkafka's mock cluster, which drops
-/// the oldest beyond 5 MB a partition, never has to.
+/// How many messages may be ahead of the daemon while the quiet day is fed: two minutes' worth. So no partition is read
+/// further ahead of another than the lateness that the daemon allows, and librdkafka's mock cluster never drops any
+/// (it keeps 5 MB a partition).
 const LEAD: f64 = 22.0;
 
 /// How long the daemon may take for what it was fed before the demo gives up.
