@@ -265,7 +265,7 @@ mod tests {
             for said in &stage.said[heard..] {
                 let bad = deployed.iter().find(|deploy| *deploy.id == *said.deployment.id);
                 if let (Action::Rollback, Some(bad), "issued") = (said.action, bad, said.lifecycle.word()) {
-                    script.advised(at, &said.thread, bad);
+                    script.advised(said.at, &said.thread, bad);
                 }
             }
         }
