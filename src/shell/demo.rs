@@ -276,6 +276,10 @@ mod tests {
         for harmless in ["deploy-7783", "deploy-7784"] {
             assert_eq!(stage.about(harmless), [(Action::None, VerdictKind::Clean)], "{harmless}");
         }
+        for back in ["rollback-1", "rollback-2"] {
+            let said = stage.about(back);
+            assert!(said.iter().all(|(_, verdict)| *verdict != VerdictKind::Regression), "{back}: {said:?}");
+        }
         assert!(stage.about("deploy-7785").contains(&regression(Action::Escalate)), "the cart");
     }
 }

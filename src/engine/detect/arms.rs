@@ -267,7 +267,15 @@ fn usual(past: &[Both], scale: &Scale) -> Option<f64> {
     if past.len() < PAST {
         return None;
     }
-    Some(scale.of(robust(past, past.len() / 5, true)?) - scale.of(theirs(past)?))
+    let away = |bin: &Both| scale.of(bin.our_value()) - scale.of(bin.theirs.0 / bin.theirs.1);
+    let mut kept: Vec<(f64, Both)> = past.iter().map(|bin| (away(bin), *bin)).collect();
+    kept.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+    let middle = kept[kept.len() / 2].0;
+    // The same minutes leave both arms: a bad hour of both, or of one, must not look like a distance between them.
+    kept.sort_by(|a, b| (a.0 - middle).abs().total_cmp(&(b.0 - middle).abs()));
+    kept.truncate(past.len() - past.len() / 5);
+    let kept: Vec<Both> = kept.into_iter().map(|each| each.1).collect();
+    Some(scale.of(ours(&kept)?) - scale.of(theirs(&kept)?))
 }
 
 struct Pair<'a> {
