@@ -215,7 +215,10 @@ impl Baseline {
         self.bins += 1;
         self.turn = self.turn.wrapping_add(1);
         let turn = self.turn as usize;
-        self.learn_cell(ring, place, minute, turn % 3, sides);
+        // A burst is seen for two or three bins: the shortest horizon must not miss it.
+        for cell in 0..3 {
+            self.learn_cell(ring, place, minute, cell, sides);
+        }
         self.learn_cell(ring, place, minute, 3 + turn % (CELLS.len() - 3), sides);
     }
 
@@ -325,7 +328,7 @@ impl Baseline {
         let cell = learned.clone().find(|(_, cell)| cell.1 >= lag).or_else(|| learned.last()).map_or(0, |(i, _)| i);
         let (width, _) = HORIZONS[horizon];
         let looks = cells[cell].looks();
-        let spacing = if cell < 3 { 3.0 } else { (CELLS.len() - 3) as f64 };
+        let spacing = if cell < 3 { 1.0 } else { (CELLS.len() - 3) as f64 };
         cells[cell].tail(self.floor(width, looks), (width as f64 / spacing).max(1.0))
     }
 
