@@ -189,7 +189,8 @@ impl Baseline {
                 return;
             }
         }
-        if self.odd <= BURST {
+        if self.odd > 0 && self.odd <= BURST {
+            self.incidents.pop();
             // Bursts are part of what is normal, and the next one must not surprise.
             for (cell, up, size) in std::mem::take(&mut self.pending) {
                 let cells = if up { &mut self.up } else { &mut self.down };
@@ -225,7 +226,12 @@ impl Baseline {
     fn learn_cell(&mut self, ring: &Ring, place: usize, minute: Minute, cell: usize, sides: Sides) {
         let (horizon, lag) = CELLS[cell];
         let Some(levels) = self.levels_before(lag) else { return };
-        if self.incidents.iter().any(|&(from, to)| from <= levels.origin() && levels.origin() <= to) {
+        // Neither the reference nor the window may hold bins of an incident.
+        let first = ring.get((place + 1).saturating_sub(HORIZONS[horizon].0)).map_or(minute, |bin| bin.minute);
+        let spoiled = |&(from, to): &(Minute, Minute)| {
+            (from <= levels.origin() && levels.origin() <= to) || (from <= minute && first <= to)
+        };
+        if self.incidents.iter().any(spoiled) {
             return;
         }
         let expected = self.expect(&levels, minute, HORIZONS[horizon].0);
