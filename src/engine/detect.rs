@@ -168,6 +168,11 @@ impl Look<'_> {
         (f64::from(self.length) / width).max(1.0) * HORIZONS.len() as f64
     }
 
+    /// Looks that are as good as independent where all minutes since the change are counted together: one a doubling.
+    pub fn looks_at_all(&self) -> f64 {
+        f64::from(self.length).max(2.0).log2() + 1.0
+    }
+
     /// None where it is too small to matter.
     fn put_into_words(&self, finding: Finding, character: &Character) -> Option<Evidence> {
         let signal = &self.service.signals[finding.signal];

@@ -394,7 +394,7 @@ impl Pair<'_> {
             current: new,
             change: scale.relative_change(old, new),
             log10_p: log10_binomial_tail(bad, bad + bad_before, chance),
-            looks: look.looks(1),
+            looks: look.looks_at_all(),
             samples_baseline: all_before,
             samples_current: all,
             instances: self.new.to_vec(),
