@@ -181,13 +181,15 @@ impl Engine {
     /// Looks at one watch: evidence, verdict, gate, and what follows; `last` closes it.
     fn look(&mut self, policy: &Policy, now: Time, place: usize, last: bool, effects: &mut Vec<Effect>) {
         let watch = self.watches.get(place).clone();
-        if !watch.said {
+        // What was said is looked at once more, so that the record shows it was held and not forgotten.
+        if !watch.said || !watch.held.contains(&Reason::AlreadySaid) {
             let findings = self.findings(policy, now, place);
             let overflowed = self.fleet.has_overflowed(&watch.deployment.env, &watch.deployment.service);
             match verdict::so_far(policy, &findings) {
                 Some(found) => self.regression(policy, now, place, found, last, effects),
-                None if last => {
+                None if last && !watch.said => {
                     let verdict = verdict::at_the_end(policy, findings, overflowed, watch.superseded);
+                    self.watches.get_mut(place).ended = Some(verdict.kind);
                     self.say_the_end(policy, now, &watch, verdict, effects);
                 }
                 None => {}
@@ -232,7 +234,7 @@ impl Engine {
             effects.push(audit(now, &watch.deployment, Some(watch), event));
         }
         let watch = watch.clone();
-        match self.gate.ask(policy, now, &proposal(&watch, found.kind)) {
+        match self.gate.ask(policy, now, &proposal(&watch, &found)) {
             Answer::Say { action, guardrails } => {
                 self.watches.get_mut(place).said = true;
                 say(now, &watch, found, action, guardrails, effects);
@@ -241,8 +243,8 @@ impl Engine {
                 if self.watches.get_mut(place).hold(reason) {
                     effects.push(audit(now, &watch.deployment, Some(&watch), AuditEvent::Held { reason, would }));
                 }
-                if last {
-                    let guardrails = self.gate.last_word(policy, &proposal(&watch, found.kind), reason);
+                if last && !watch.said {
+                    let guardrails = self.gate.last_word(policy, &proposal(&watch, &found), reason);
                     self.watches.get_mut(place).said = true;
                     say(now, &watch, found, Action::None, guardrails, effects);
                 }
@@ -253,7 +255,7 @@ impl Engine {
     fn say_the_end(&mut self, policy: &Policy, now: Time, watch: &Watch, verdict: Verdict, effects: &mut Vec<Effect>) {
         let event = AuditEvent::Verdict { kind: verdict.kind, risk: verdict.risk };
         effects.push(audit(now, &watch.deployment, Some(watch), event));
-        match self.gate.ask(policy, now, &proposal(watch, verdict.kind)) {
+        match self.gate.ask(policy, now, &proposal(watch, &verdict)) {
             Answer::Say { action, guardrails } => say(now, watch, verdict, action, guardrails, effects),
             Answer::Hold { reason, would } => {
                 effects.push(audit(now, &watch.deployment, Some(watch), AuditEvent::Held { reason, would }));
@@ -263,7 +265,7 @@ impl Engine {
 
     fn close(&mut self, now: Time, place: usize, effects: &mut Vec<Effect>) {
         let watch = self.watches.close(place);
-        let kind = if watch.found { VerdictKind::Regression } else { VerdictKind::Clean };
+        let kind = watch.ended.unwrap_or(VerdictKind::Regression);
         effects.push(audit(now, &watch.deployment, Some(&watch), AuditEvent::WatchClosed { kind }));
         self.fleet.watch(&watch.deployment.env, &watch.deployment.service, -1);
         if watch.found
@@ -330,8 +332,14 @@ impl From<Result<Taken, Full>> for Counted {
     }
 }
 
-fn proposal(watch: &Watch, verdict: VerdictKind) -> Proposal<'_> {
-    Proposal { thread: &watch.thread, deployment: &watch.deployment, verdict, superseded: watch.superseded }
+fn proposal<'a>(watch: &'a Watch, verdict: &Verdict) -> Proposal<'a> {
+    Proposal {
+        thread: &watch.thread,
+        deployment: &watch.deployment,
+        verdict: verdict.kind,
+        superseded: watch.superseded,
+        weighty: verdict.evidence.iter().any(|each| each.weighty),
+    }
 }
 
 fn say(now: Time, watch: &Watch, verdict: Verdict, action: Action, guardrails: Guardrails, effects: &mut Vec<Effect>) {

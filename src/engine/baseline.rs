@@ -31,6 +31,8 @@ const LONGEST_LAG: usize = 90;
 
 /// A stretch that is far off is left out of the yardstick for at most so many bins in a row; then it is the new normal.
 const INCIDENT_BINS: u32 = 120;
+/// What happens so often in a day is no incident but how this signal is.
+const FREQUENT: usize = 3;
 /// A stretch of at most so many bins is a burst, not an incident.
 const BURST: u32 = 5;
 /// How unlikely (log10) a bin must be to count as an incident's.
@@ -183,7 +185,7 @@ impl Baseline {
             if self.odd == 1 {
                 self.sound = self.levels_before(30);
             }
-            if self.odd <= INCIDENT_BINS {
+            if self.odd <= INCIDENT_BINS && self.incidents_before(minute) < FREQUENT {
                 self.leave_out(minute);
                 self.hold_back(ring, place, minute, sides);
                 return;
@@ -320,6 +322,11 @@ impl Baseline {
         }
     }
 
+    /// Incidents of the last day, the one that may be running left aside.
+    fn incidents_before(&self, minute: Minute) -> usize {
+        self.incidents.iter().filter(|&&(_, to)| minute - to <= 1_440 && minute - to > 3).count()
+    }
+
     /// The levels that stood `lag` bins before the end of a window that ends with the bin that is being learned.
     fn levels_before(&self, lag: usize) -> Option<Levels> {
         // The newest entry stands before the bin being learned, one bin before the window's end.
@@ -330,8 +337,9 @@ impl Baseline {
     pub fn tail(&self, horizon: usize, lag: usize, up: bool) -> Tail {
         let cells = if up { &self.up } else { &self.down };
         // The nearest learned lag that is at least as long; the longest stands for all beyond.
-        let learned = CELLS.iter().enumerate().filter(|(_, cell)| cell.0 == horizon);
-        let cell = learned.clone().find(|(_, cell)| cell.1 >= lag).or_else(|| learned.last()).map_or(0, |(i, _)| i);
+        let mut learned = CELLS.iter().enumerate().filter(|(_, cell)| cell.0 == horizon);
+        let cell =
+            learned.clone().find(|(_, cell)| cell.1 >= lag).or_else(|| learned.next_back()).map_or(0, |(i, _)| i);
         let (width, _) = HORIZONS[horizon];
         let looks = cells[cell].looks();
         let spacing = if cell < 3 { 1.0 } else { (CELLS.len() - 3) as f64 };

@@ -180,15 +180,16 @@ impl Look<'_> {
             return None;
         }
         let strength = finding.surprise() - self.judged.log10();
-        (strength > 0.0).then(|| self.evidence(signal, finding, strength))
+        let weighty = character.critical || users_feel(character.class);
+        (strength > 0.0).then(|| self.evidence(signal, finding, strength, weighty))
     }
 
     fn word_silence(&self, finding: Finding) -> Evidence {
         let strength = -finding.log10_p;
-        self.evidence(&self.service.signals[finding.signal], finding, strength)
+        self.evidence(&self.service.signals[finding.signal], finding, strength, true)
     }
 
-    fn evidence(&self, signal: &Signal, finding: Finding, strength: f64) -> Evidence {
+    fn evidence(&self, signal: &Signal, finding: Finding, strength: f64, weighty: bool) -> Evidence {
         let names = finding.instances.iter().filter_map(|&place| self.service.instances.get(place as usize));
         Evidence {
             signal: signal.title(finding.track),
@@ -200,6 +201,7 @@ impl Look<'_> {
             samples_baseline: finding.samples_baseline,
             samples_current: finding.samples_current,
             method: finding.method,
+            weighty,
             unit: signal.unit_of(finding.track).map(str::to_string),
             instances: names.filter(|each| !each.name.is_empty()).take(10).map(|each| each.name.to_string()).collect(),
         }

@@ -117,6 +117,8 @@ words! {
         NoPreviousVersion = "no_previous_version",
         /// The version to go back to was itself found to be a regression.
         TargetFlagged = "target_flagged",
+        /// Nothing that users feel got worse, and no signal that the configuration calls critical: a person decides.
+        NotCritical = "not_critical",
         /// A recommendation for this service and environment is too recent.
         Cooldown = "cooldown",
         /// The service's rate limit is used up.
@@ -172,6 +174,8 @@ pub struct Evidence {
     pub samples_baseline: u64,
     pub samples_current: u64,
     pub method: Method,
+    /// Users feel it, or the configuration calls the signal critical: alone enough for a rollback.
+    pub weighty: bool,
     /// UCUM, where a producer said it.
     pub unit: Option<String>,
     /// The instances it was seen on, if not all; at most 10.

@@ -14,7 +14,7 @@ impl Fingerprint {
         Fingerprint(Xxh3::new())
     }
 
-    pub fn add(mut self, text: &str) -> Fingerprint {
+    pub fn with(mut self, text: &str) -> Fingerprint {
         self.0.update(&(text.len() as u32).to_le_bytes());
         self.0.update(text.as_bytes());
         self
@@ -22,7 +22,7 @@ impl Fingerprint {
 
     pub fn labels(mut self, labels: &[(Cow<str>, Cow<str>)]) -> Fingerprint {
         for (name, value) in labels {
-            self = self.add(name).add(value);
+            self = self.with(name).with(value);
         }
         self
     }
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn names_do_not_run_together() {
-        assert_ne!(Fingerprint::new().add("ab").add("c").finish(), Fingerprint::new().add("a").add("bc").finish());
+        assert_ne!(Fingerprint::new().with("ab").with("c").finish(), Fingerprint::new().with("a").with("bc").finish());
         assert_ne!(thread_id("a", "bc", "d"), thread_id("ab", "c", "d"));
     }
 

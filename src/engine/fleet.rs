@@ -31,6 +31,8 @@ pub struct Fleet {
     signals_by_name: Index<(u32, u32)>,
     series_by_name: Index<Place>,
     pub signals: usize,
+    /// Fingerprints of series whose instance was just forgotten.
+    forgotten: Vec<u64>,
 }
 
 /// A signal's first sample of a new minute arrived.
@@ -51,12 +53,12 @@ impl Fleet {
     }
 
     pub fn find(&self, env: &str, service: &str) -> Option<usize> {
-        self.services_by_name.get(Fingerprint::new().add(env).add(service).finish()).map(|place| place as usize)
+        self.services_by_name.get(Fingerprint::new().with(env).with(service).finish()).map(|place| place as usize)
     }
 
     /// The place of a service, made if need be.
     pub fn service(&mut self, env: &str, service: &str, at: Time, limits: &Limits) -> Result<usize, Full> {
-        let name = Fingerprint::new().add(env).add(service).finish();
+        let name = Fingerprint::new().with(env).with(service).finish();
         if let Some(place) = self.services_by_name.get(name) {
             return Ok(place as usize);
         }
@@ -77,7 +79,7 @@ impl Fleet {
             Reading::Histogram(_) => Nature::Distribution,
         };
         let series_name =
-            series_fingerprint(&sample.origin, Fingerprint::new().add(&sample.metric).labels(&sample.labels));
+            series_fingerprint(&sample.origin, Fingerprint::new().with(&sample.metric).labels(&sample.labels));
         let place = match self.series_by_name.get(series_name) {
             Some(place) => place,
             None => {
@@ -94,16 +96,17 @@ impl Fleet {
         let minute = minute_of(line.at);
         let service = self.service(&line.origin.env, &line.origin.service, line.at, limits)?;
         let instance = self.services[service]
-            .instance(line.origin.instance.as_deref(), line.origin.version.as_deref(), minute)
+            .instance(line.origin.instance.as_deref(), line.origin.version.as_deref(), minute, &mut self.forgotten)
             .ok_or(Full)?;
+        self.forget();
         let severity = match line.severity {
             Severity::Error | Severity::Fatal => "error",
             Severity::Warn => "warn",
             _ => return Ok((Taken::Applied, None)),
         };
         let name =
-            Fingerprint::new().add(&line.origin.env).add(&line.origin.service).add("logs").add(severity).finish();
-        let series_name = series_fingerprint(&line.origin, Fingerprint::new().add("logs").add(severity));
+            Fingerprint::new().with(&line.origin.env).with(&line.origin.service).with("logs").with(severity).finish();
+        let series_name = series_fingerprint(&line.origin, Fingerprint::new().with("logs").with(severity));
         let place = match self.series_by_name.get(series_name) {
             Some(place) => place,
             None => self.make(&line.origin, line.at, name, series_name, limits, || log_signal(severity, line.at))?,
@@ -180,15 +183,24 @@ impl Fleet {
             }
         };
         let owner = &mut self.services[service];
-        let Some(instance) = owner.instance(origin.instance.as_deref(), origin.version.as_deref(), minute) else {
+        let named = (origin.instance.as_deref(), origin.version.as_deref());
+        let Some(instance) = owner.instance(named.0, named.1, minute, &mut self.forgotten) else {
             owner.overflowed = true;
             return Err(Full);
         };
+        owner.overflowed = false;
         let signal_of = &mut owner.signals[signal];
-        let series = signal_of.add_series(Series::new(instance, at, signal_of.tracks.len())) as u32;
+        let series = signal_of.add_series(Series::new(series_name, instance, at, signal_of.tracks.len())) as u32;
         let place = Place { service: service as u32, signal: signal as u32, series };
+        self.forget();
         self.series_by_name.set(series_name, place);
         Ok(place)
+    }
+
+    fn forget(&mut self) {
+        for name in self.forgotten.drain(..) {
+            self.series_by_name.remove(name);
+        }
     }
 
     fn put(&mut self, place: Place, sample: &Sample) -> Taken {
@@ -244,19 +256,19 @@ fn put_histogram(signal: &mut Signal, series: usize, at: Time, buckets: &Buckets
 
 /// Version tells series apart only where no instance does.
 fn series_fingerprint(origin: &Origin, name: Fingerprint) -> u64 {
-    let name = name.add(&origin.env).add(&origin.service);
+    let name = name.with(&origin.env).with(&origin.service);
     match (&origin.instance, &origin.version) {
-        (Some(instance), _) if !instance.is_empty() => name.add("i").add(instance).finish(),
-        (_, Some(version)) => name.add("v").add(version).finish(),
-        _ => name.add("").finish(),
+        (Some(instance), _) if !instance.is_empty() => name.with("i").with(instance).finish(),
+        (_, Some(version)) => name.with("v").with(version).finish(),
+        _ => name.with("").finish(),
     }
 }
 
 fn name_of(sample: &Sample) -> u64 {
     Fingerprint::new()
-        .add(&sample.origin.env)
-        .add(&sample.origin.service)
-        .add(&sample.metric)
+        .with(&sample.origin.env)
+        .with(&sample.origin.service)
+        .with(&sample.metric)
         .labels(&sample.labels)
         .finish()
 }

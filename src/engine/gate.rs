@@ -32,6 +32,8 @@ pub struct Proposal<'a> {
     pub verdict: VerdictKind,
     /// A newer deployment of the same service and environment has taken effect.
     pub superseded: bool,
+    /// Something that users feel, or that was called critical, got worse.
+    pub weighty: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -66,7 +68,7 @@ impl Gate {
         }
         self.windows.prune(policy, now);
         let level = policy.automation(&deployment.env, &deployment.service);
-        let route = route(level, &self.windows, &self.flagged, now, deployment);
+        let route = route(level, &self.windows, &self.flagged, now, proposal);
         match self.hold(policy, now, proposal, &route) {
             Some(reason) => Answer::Hold { reason, would: route.action },
             None => self.say(policy, now, proposal, level, route),

@@ -26,6 +26,10 @@ impl<V: Copy> Index<V> {
         self.0.insert(key, value);
     }
 
+    pub fn remove(&mut self, key: u64) {
+        self.0.remove(&key);
+    }
+
     pub fn len(&self) -> usize {
         self.0.len()
     }

@@ -110,7 +110,7 @@ impl Default for Policy {
                 fleet_limit: RateLimit { burst: 10, per_hour: 10.0 },
                 expires: Span::HOUR,
             },
-            limits: Limits { services: 10_000, signals: 200_000, series: 1_000_000, watches: 1_000, windows: 1_000 },
+            limits: Limits { services: 10_000, signals: 50_000, series: 200_000, watches: 1_000, windows: 1_000 },
         }
     }
 }

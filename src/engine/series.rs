@@ -16,6 +16,8 @@ const RECENT: usize = 8;
 /// About 1 KiB when full, for a gauge.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Series {
+    /// Its fingerprint, by which the fleet finds it.
+    pub name: u64,
     /// Place in the service's list of instances.
     pub instance: u32,
     pub first: Minute,
@@ -43,8 +45,9 @@ pub enum Taken {
 }
 
 impl Series {
-    pub fn new(instance: u32, at: Time, tracks: usize) -> Series {
+    pub fn new(name: u64, instance: u32, at: Time, tracks: usize) -> Series {
         Series {
+            name,
             instance,
             first: minute_of(at),
             last: None,
@@ -117,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_counter_is_differentiated_and_survives_a_restart() {
-        let mut series = Series::new(0, at(0), 1);
+        let mut series = Series::new(0, 0, at(0), 1);
         assert_eq!(series.increase(at(0), 100.0), None);
         assert_eq!(series.increase(at(60), 160.0), Some(60.0));
         assert_eq!(series.increase(at(180), 280.0), Some(60.0), "a missing scrape changes no rate");
@@ -127,7 +130,7 @@ mod tests {
 
     #[test]
     fn repeats_are_recognised() {
-        let mut series = Series::new(0, at(0), 1);
+        let mut series = Series::new(0, 0, at(0), 1);
         assert!(!series.is_repeat(at(60)));
         assert!(!series.is_repeat(at(120)));
         assert!(series.is_repeat(at(60)));

@@ -13,6 +13,10 @@ use std::sync::Arc;
 /// About 150 bytes each, and 1 KiB for each of its series.
 pub const INSTANCES: usize = 512;
 
+/// Minutes of silence after which an instance is forgotten when another one comes; and when there is no room for it.
+const GONE: Minute = 1_440;
+const SILENT: Minute = 5;
+
 /// For how many minutes an instance that missed a scrape counts with its last rate.
 const HELD: Minute = 2;
 
@@ -51,6 +55,19 @@ pub struct Instance {
 }
 
 impl Instance {
+    fn new(name: &str, version: Option<&str>, minute: Minute) -> Instance {
+        Instance {
+            name: name.into(),
+            version: version.map(Arc::from),
+            before: None,
+            changed: minute,
+            started: minute,
+            started_before: Minute::MIN,
+            first: minute,
+            last: minute,
+        }
+    }
+
     /// Its process began anew.
     pub fn begin(&mut self, minute: Minute) {
         if minute > self.started {
@@ -73,8 +90,15 @@ impl Service {
         }
     }
 
-    /// The place of an instance, made if need be; samples without one are told apart by version.
-    pub fn instance(&mut self, name: Option<&str>, version: Option<&str>, minute: Minute) -> Option<u32> {
+    /// The place of an instance, made if need be; samples without one are told apart by version. A new one may take
+    /// the place of one that fell silent, whose series' fingerprints are then added to `forgotten`.
+    pub fn instance(
+        &mut self,
+        name: Option<&str>,
+        version: Option<&str>,
+        minute: Minute,
+        forgotten: &mut Vec<u64>,
+    ) -> Option<u32> {
         let name = name.unwrap_or("");
         let found = self
             .instances
@@ -82,23 +106,36 @@ impl Service {
             .position(|each| &*each.name == name && (!name.is_empty() || each.version.as_deref() == version));
         let place = match found {
             Some(place) => place,
-            None if self.instances.len() >= INSTANCES => return None,
             None => {
-                self.instances.push(Instance {
-                    name: name.into(),
-                    version: version.map(Arc::from),
-                    before: None,
-                    changed: minute,
-                    started: minute,
-                    started_before: Minute::MIN,
-                    first: minute,
-                    last: minute,
-                });
-                self.instances.len() - 1
+                let instance = Instance::new(name, version, minute);
+                match self.vacate(minute, forgotten) {
+                    Some(place) => {
+                        self.instances[place] = instance;
+                        place
+                    }
+                    None if self.instances.len() >= INSTANCES => return None,
+                    None => {
+                        self.instances.push(instance);
+                        self.instances.len() - 1
+                    }
+                }
             }
         };
         self.see(place, version, minute);
         u32::try_from(place).ok()
+    }
+
+    /// Forgets the instance that was silent for longest, if that is long enough to be gone for good, or if there is no
+    /// room and it is silent at all. Never while the service is under watch.
+    fn vacate(&mut self, minute: Minute, forgotten: &mut Vec<u64>) -> Option<usize> {
+        let (place, longest) = self.instances.iter().enumerate().min_by_key(|(_, each)| each.last)?;
+        let silent = minute - longest.last;
+        let full = self.instances.len() >= INSTANCES;
+        if self.watched > 0 || silent < if full { SILENT } else { GONE } {
+            return None;
+        }
+        forgotten.extend(self.signals.iter_mut().filter_map(|signal| signal.forget(place as u32)));
+        Some(place)
     }
 
     /// Notes that an instance spoke, and which version it runs.

@@ -40,6 +40,8 @@ pub struct Signal {
     pub series: Vec<Series>,
     /// By place of the instance: one more than the place of its series, 0 where it has none.
     by_instance: Vec<u32>,
+    /// Places of series whose instance was forgotten.
+    vacant: Vec<u32>,
     pub distribution: Option<Distribution>,
     /// The newest minute that a sample fell into.
     pub latest: Minute,
@@ -114,6 +116,7 @@ impl Signal {
             tracks: vec![Track::new(first)],
             series: Vec::new(),
             by_instance: Vec::new(),
+            vacant: Vec::new(),
             distribution: None,
             latest: Minute::MIN,
             learned_apart: Minute::MIN,
@@ -125,15 +128,33 @@ impl Signal {
         self.partner.is_some() || self.nature == Nature::Distribution
     }
 
-    /// Adds a series; its place.
+    /// Adds a series, in the place of one whose instance was forgotten if there is one; its place.
     pub fn add_series(&mut self, series: Series) -> usize {
         let instance = series.instance as usize;
         if self.by_instance.len() <= instance {
             self.by_instance.resize(instance + 1, 0);
         }
-        self.series.push(series);
-        self.by_instance[instance] = self.series.len() as u32;
-        self.series.len() - 1
+        let place = match self.vacant.pop() {
+            Some(place) => {
+                self.series[place as usize] = series;
+                place as usize
+            }
+            None => {
+                self.series.push(series);
+                self.series.len() - 1
+            }
+        };
+        self.by_instance[instance] = place as u32 + 1;
+        place
+    }
+
+    /// Forgets what is known of an instance; the fingerprint of its series, if it had one.
+    pub fn forget(&mut self, instance: u32) -> Option<u64> {
+        let place = std::mem::take(self.by_instance.get_mut(instance as usize)?).checked_sub(1)?;
+        self.vacant.push(place);
+        let series = self.series.get_mut(place as usize)?;
+        series.rings.iter_mut().for_each(|ring| *ring = Ring::default());
+        Some(series.name)
     }
 
     /// The series of an instance, if it has one.

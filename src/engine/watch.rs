@@ -4,7 +4,7 @@
 //! excuses much; then it watches; a newer deployment of the same service ends it early.
 
 use super::detect::SETTLING;
-use super::effect::Reason;
+use super::effect::{Reason, VerdictKind};
 use super::event::Deployment;
 use super::time::{Span, Time};
 use super::window::{Minute, minute_of, start_of};
@@ -31,6 +31,8 @@ pub struct Watch {
     /// The regression was found; its verdict is written down.
     pub found: bool,
     pub superseded: bool,
+    /// The verdict at the end of a watch that found no regression.
+    pub ended: Option<VerdictKind>,
     /// What it is held against was noted.
     pub begun: bool,
 }
@@ -54,6 +56,7 @@ impl Watch {
             held: Vec::new(),
             found: false,
             superseded: false,
+            ended: None,
             begun: false,
         };
         watch.reschedule(now);

@@ -104,5 +104,5 @@ impl Watches {
 }
 
 fn name_of(deployment: &Deployment) -> u64 {
-    Fingerprint::new().add(&deployment.env).add(&deployment.service).add(&deployment.id).finish()
+    Fingerprint::new().with(&deployment.env).with(&deployment.service).with(&deployment.id).finish()
 }

@@ -27,6 +27,10 @@ pub fn after_against_expected(look: &Look, place: usize, track: usize, character
     if end <= judged.total.place_of(look.start) {
         return lacking(Lack::NoSamples);
     }
+    let first = judged.total.first().map_or(look.start, |bin| bin.minute);
+    if (look.start - first) < (look.policy.detection.min_history.0 / 60_000) as i32 {
+        return lacking(Lack::TooYoung);
+    }
     if judged.baseline.is_sparse() {
         return Alone {
             finding: None,

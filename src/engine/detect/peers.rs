@@ -27,7 +27,8 @@ pub fn share(look: &Look, finding: &Finding, signal: &Signal) -> bool {
         let (mut asked, mut moves_too) = (false, false);
         for theirs in &peer.signals {
             let same = theirs.name == signal.name;
-            if !same && !(felt && users_feel(theirs.class)) {
+            let asked_too = felt && users_feel(theirs.class);
+            if !(same || asked_too) {
                 continue;
             }
             for track in 0..theirs.tracks.len() {

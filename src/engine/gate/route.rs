@@ -6,7 +6,8 @@
 use super::flagged::Flagged;
 use super::windows::Windows;
 use crate::engine::effect::{Action, Automation, Reason};
-use crate::engine::event::{Deployment, DeploymentKind};
+use crate::engine::event::DeploymentKind;
+use crate::engine::gate::Proposal;
 use crate::engine::time::Time;
 
 /// A way that is open, and what closed the others.
@@ -16,7 +17,8 @@ pub struct Route {
     pub reasons: Vec<Reason>,
 }
 
-pub fn route(level: Automation, windows: &Windows, flagged: &Flagged, now: Time, deployment: &Deployment) -> Route {
+pub fn route(level: Automation, windows: &Windows, flagged: &Flagged, now: Time, proposal: &Proposal) -> Route {
+    let deployment = proposal.deployment;
     let mut reasons = Vec::new();
     match level {
         Automation::Shadow => reasons.push(Reason::Shadow),
@@ -36,6 +38,9 @@ pub fn route(level: Automation, windows: &Windows, flagged: &Flagged, now: Time,
         None => reasons.push(Reason::NoPreviousVersion),
         Some(version) if flagged.contains(deployment, version) => reasons.push(Reason::TargetFlagged),
         Some(_) => {}
+    }
+    if !proposal.weighty {
+        reasons.push(Reason::NotCritical);
     }
     if deployment.kind == DeploymentKind::Rollback {
         reasons.push(Reason::RollbackOfRollback);
