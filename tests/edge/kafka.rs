@@ -58,15 +58,20 @@ impl Kafka {
         self.nodes.iter().map(|node| node.address.as_str()).collect::<Vec<_>>().join(",")
     }
 
-    /// Replicated to as many brokers as there are.
-    pub fn create_topic(&self, name: &str, partitions: usize) {
+    /// Each a name and its number of partitions; replicated to as many brokers as there are.
+    pub fn create_topics(&self, topics: &[(String, usize)]) {
         let admin: AdminClient<DefaultClientContext> = self.client().create().expect("the client's settings are valid");
-        let partitions = i32::try_from(partitions).expect("few partitions");
         let replicas = i32::try_from(self.nodes.len()).expect("few brokers");
-        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
+        let topics: Vec<NewTopic> = topics
+            .iter()
+            .map(|(name, partitions)| {
+                let partitions = i32::try_from(*partitions).expect("few partitions");
+                NewTopic::new(name, partitions, TopicReplication::Fixed(replicas))
+            })
+            .collect();
         let options = AdminOptions::new().operation_timeout(Some(START_LIMIT));
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without I/O starts");
-        let answers = runtime.block_on(admin.create_topics([&topic], &options)).expect("the broker answers");
+        let answers = runtime.block_on(admin.create_topics(&topics, &options)).expect("the broker answers");
         for answer in answers {
             answer.unwrap_or_else(|(topic, code)| panic!("topic {topic} was not created: {code}"));
         }

@@ -13,8 +13,16 @@ use serde_json::Value;
 use crate::kafka::{Kafka, free_port, scratch};
 use crate::topic::{self, Draft, Record};
 
-const INPUTS: [(&str, usize); 4] = [("metrics", 3), ("logs", 2), ("deployments", 1), ("control", 1)];
-const OUTPUTS: [&str; 3] = ["recommendations", "audit", "dead-letter"];
+/// With their partitions.
+const TOPICS: [(&str, usize); 7] = [
+    ("metrics", 3),
+    ("logs", 2),
+    ("deployments", 1),
+    ("control", 1),
+    ("recommendations", 1),
+    ("audit", 1),
+    ("dead-letter", 1),
+];
 
 pub struct Scene {
     name: String,
@@ -32,12 +40,7 @@ impl Scene {
             folder: scratch(&format!("scene-{name}-{}", std::process::id())),
             http: SocketAddr::from(([127, 0, 0, 1], free_port())),
         };
-        for (kind, partitions) in INPUTS {
-            kafka.create_topic(&scene.topic(kind), partitions);
-        }
-        for kind in OUTPUTS {
-            kafka.create_topic(&scene.topic(kind), 1);
-        }
+        kafka.create_topics(&TOPICS.map(|(kind, partitions)| (scene.topic(kind), partitions)));
         scene.configure("");
         scene
     }
