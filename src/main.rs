@@ -4,7 +4,7 @@
 
 use clap::{Parser, Subcommand};
 use regressd::shell::config::{Config, check_config};
-use regressd::shell::replay;
+use regressd::shell::{logging, replay, run};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,6 +20,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Listen to Kafka and publish recommendations until told to stop
+    Run {
+        /// Without a file, defaults and REGRESSD__… variables hold
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
     /// Run a recording (`kcat -J`) through the same pipeline, with no broker and no wall clock
     Replay {
         #[arg(long, value_name = "FILE")]
@@ -46,6 +52,10 @@ enum Failure {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
+        Command::Run { config } => load(config.as_deref()).and_then(|config| {
+            logging::start(&config.log).map_err(|error| Failure::Failed(error.to_string()))?;
+            run::run(config, run::Options::default()).map_err(|error| Failure::Failed(error.to_string()))
+        }),
         Command::Replay { config, from, drain } => load(config.as_deref()).and_then(|config| {
             let from = from.filter(|path| path != Path::new("-"));
             replay::replay(config, &replay::Options { from, drain }).map_err(Failure::Failed)

@@ -8,6 +8,7 @@
 
 use crate::engine::time::Time;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// What all partitions together may buffer: 64 MiB, shared out evenly.
 const BYTES_MAX: usize = 64 << 20;
@@ -18,8 +19,9 @@ const SHARE: (usize, usize) = (256 << 10, 4 << 20);
 /// What a buffered message costs besides its bytes, roughly.
 const OVERHEAD: usize = 96;
 
-/// How long a partition that shows nothing may hold up the others.
-pub const WAIT_MS: u64 = 2_000;
+/// How long a partition that shows nothing may hold up the others. Whether it is at its end is known without waiting;
+/// what runs into this is a partition whose broker does not answer.
+pub const WAIT_MS: u64 = 10_000;
 
 /// Names a partition among those that are aligned.
 pub type Slot = usize;
@@ -27,7 +29,9 @@ pub type Slot = usize;
 /// A message that waits for its turn.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Waiting {
+    /// When the log took it, as far as that is believed.
     pub at: Time,
+    pub stamped: Option<Time>,
     pub offset: i64,
     pub key: Option<Vec<u8>>,
     pub payload: Vec<u8>,
@@ -55,10 +59,12 @@ pub struct Align {
     lanes: Vec<Option<Lane>>,
     /// Since when, on the caller's watch, a choice has been held up.
     held_up_since: Option<u64>,
+    given_up: Vec<Slot>,
 }
 
-#[derive(Default)]
 struct Lane {
+    /// Topic and number: decide between equal timestamps, so that the order does not depend on the assignment's.
+    name: (Arc<str>, i32),
     queue: VecDeque<Waiting>,
     bytes: usize,
     /// Has nothing more to show, or has been given up on; until its next message.
@@ -68,11 +74,12 @@ struct Lane {
 
 impl Align {
     /// Begins (or begins again, empty) to align a partition.
-    pub fn assign(&mut self, slot: Slot) {
+    pub fn assign(&mut self, slot: Slot, topic: Arc<str>, number: i32) {
         if self.lanes.len() <= slot {
             self.lanes.resize_with(slot + 1, || None);
         }
-        self.lanes[slot] = Some(Lane::default());
+        let name = (topic, number);
+        self.lanes[slot] = Some(Lane { name, queue: VecDeque::new(), bytes: 0, ended: false, paused: false });
         self.held_up_since = None;
     }
 
@@ -115,12 +122,14 @@ impl Align {
 
     /// The message whose turn it is. `now_ms` is any clock that only goes forward.
     pub fn next(&mut self, now_ms: u64, mut at_end: impl FnMut(Slot) -> bool) -> Next {
-        let mut first: Option<(Time, Slot)> = None;
+        let mut first: Option<(Time, &(Arc<str>, i32), Slot)> = None;
         let mut held_up = false;
         for (slot, lane) in self.lanes.iter_mut().enumerate() {
             let Some(lane) = lane else { continue };
             match lane.queue.front() {
-                Some(waiting) if first.is_none_or(|(at, _)| waiting.at < at) => first = Some((waiting.at, slot)),
+                Some(waiting) if first.is_none_or(|(at, name, _)| (waiting.at, &lane.name) < (at, name)) => {
+                    first = Some((waiting.at, &lane.name, slot));
+                }
                 Some(_) => {}
                 None if lane.ended => {}
                 None => {
@@ -129,7 +138,7 @@ impl Align {
                 }
             }
         }
-        let Some((_, slot)) = first else {
+        let Some((_, _, slot)) = first else {
             self.held_up_since = None;
             return Next::Empty;
         };
@@ -137,7 +146,8 @@ impl Align {
             return Next::Wait;
         }
         if held_up {
-            self.lanes.iter_mut().flatten().filter(|lane| lane.queue.is_empty()).for_each(|lane| lane.ended = true);
+            self.given_up = self.missing().collect();
+            self.given_up.clone().into_iter().for_each(|slot| self.end(slot));
         }
         self.held_up_since = None;
         match self.pop(slot) {
@@ -146,9 +156,21 @@ impl Align {
         }
     }
 
+    /// The partition has nothing more to show, whatever else is thought of it.
+    pub fn end(&mut self, slot: Slot) {
+        if let Some(Some(lane)) = self.lanes.get_mut(slot) {
+            lane.ended = true;
+        }
+    }
+
     /// The partitions that hold up a choice right now: neither buffered nor at their end.
     pub fn missing(&self) -> impl Iterator<Item = Slot> {
         self.each().filter(|(_, lane)| lane.queue.is_empty() && !lane.ended).map(|(slot, _)| slot)
+    }
+
+    /// The partitions that were not waited for any longer, since this was last asked.
+    pub fn take_given_up(&mut self) -> Vec<Slot> {
+        std::mem::take(&mut self.given_up)
     }
 
     /// Whether nothing is buffered at all.
@@ -166,6 +188,11 @@ impl Align {
     pub fn to_resume(&mut self) -> Vec<Slot> {
         let share = self.share();
         self.turn(|lane| lane.paused && lane.bytes < share / 4, false)
+    }
+
+    /// The partitions that are paused for want of room.
+    pub fn paused(&self) -> Vec<Slot> {
+        self.each().filter(|(_, lane)| lane.paused).map(|(slot, _)| slot).collect()
     }
 
     /// Bytes buffered.
@@ -205,12 +232,12 @@ mod tests {
     use super::*;
 
     fn message(at: i64) -> Waiting {
-        Waiting { at: Time(at), offset: at, key: None, payload: vec![0; 100] }
+        Waiting { at: Time(at), stamped: None, offset: at, key: None, payload: vec![0; 100] }
     }
 
     fn aligned(slots: usize) -> Align {
         let mut align = Align::default();
-        (0..slots).for_each(|slot| align.assign(slot));
+        (0..slots).for_each(|slot| align.assign(slot, "metrics".into(), -(slot as i32)));
         align
     }
 
@@ -229,6 +256,20 @@ mod tests {
         [5, 6, 7].into_iter().for_each(|at| align.offer(0, message(at)));
         [1, 6, 9].into_iter().for_each(|at| align.offer(1, message(at)));
         assert_eq!(drain(&mut align, 0, &[0, 1]), [1, 5, 6, 6, 7, 9]);
+    }
+
+    #[test]
+    fn equal_timestamps_go_by_name_whatever_the_order_of_assignment() {
+        let mut align = Align::default();
+        [("metrics", 1), ("metrics", 0), ("logs", 0)].into_iter().enumerate().for_each(|(slot, (topic, number))| {
+            align.assign(slot, topic.into(), number);
+            align.offer(slot, message(5));
+        });
+        let mut taken = Vec::new();
+        while let Next::Take(slot, _) = align.next(0, |_| true) {
+            taken.push(slot);
+        }
+        assert_eq!(taken, [2, 1, 0]);
     }
 
     #[test]
@@ -251,6 +292,7 @@ mod tests {
         assert_eq!(align.next(10, |_| false), Next::Wait);
         assert_eq!(align.next(10 + WAIT_MS - 1, |_| false), Next::Wait);
         assert_eq!(drain(&mut align, 10 + WAIT_MS, &[]), [5, 6], "given up on until it speaks");
+        assert_eq!(align.take_given_up(), [1]);
         align.offer(1, message(7));
         align.offer(1, message(8));
         assert_eq!(align.next(20 + WAIT_MS, |_| false), Next::Wait, "now 0 is the one with nothing to show");

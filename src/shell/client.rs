@@ -3,8 +3,10 @@
 //! The operator's own properties go over our defaults; what delivery depends on is set after them by the two.
 
 use super::config::Kafka;
+use super::telemetry::KafkaTrouble;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 /// Brokers, name, and the operator's properties.
 pub fn settings(kafka: &Kafka, defaults: &[(&str, &str)]) -> ClientConfig {
@@ -31,5 +33,25 @@ pub fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
         | RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, "{line}"),
         RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(target: "librdkafka", facility, "{line}"),
         RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{line}"),
+    }
+}
+
+/// What kind of trouble an error of the client as a whole is.
+pub fn trouble(error: &KafkaError) -> KafkaTrouble {
+    match error.rdkafka_error_code() {
+        Some(
+            RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::Resolve
+            | RDKafkaErrorCode::OperationTimedOut,
+        ) => KafkaTrouble::Connection,
+        Some(
+            RDKafkaErrorCode::Authentication
+            | RDKafkaErrorCode::SSL
+            | RDKafkaErrorCode::SaslAuthenticationFailed
+            | RDKafkaErrorCode::UnsupportedSASLMechanism,
+        ) => KafkaTrouble::Authentication,
+        Some(RDKafkaErrorCode::Fatal) => KafkaTrouble::Fatal,
+        _ => KafkaTrouble::Other,
     }
 }

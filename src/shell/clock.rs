@@ -10,6 +10,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// written just before the deadline may still be on its way.
 pub const GRACE: Span = Span::seconds(3);
 
+/// How far the log may run ahead of this machine's clock and still be believed.
+const AHEAD: Span = Span::minutes(5);
+
 /// What moves time on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Clock {
@@ -31,9 +34,9 @@ impl Clock {
 
     /// A record's timestamp as far as it can be believed. A producer's clock that runs far ahead would otherwise move
     /// every cooldown and deadline with it, and there is no way back.
-    pub fn believe(self, stamped: Time, ahead: Span) -> Option<Time> {
+    pub fn believe(self, stamped: Time) -> Option<Time> {
         match self {
-            Clock::Wall => Some(stamped).filter(|stamped| *stamped <= wall() + ahead),
+            Clock::Wall => Some(stamped).filter(|stamped| *stamped <= wall() + AHEAD),
             Clock::Log => Some(stamped),
         }
     }
@@ -53,8 +56,8 @@ mod tests {
     #[test]
     fn only_the_wall_doubts_a_timestamp() {
         let far = Time(i64::MAX);
-        assert_eq!(Clock::Wall.believe(far, Span::minutes(5)), None);
-        assert_eq!(Clock::Log.believe(far, Span::minutes(5)), Some(far));
-        assert_eq!(Clock::Wall.believe(Time(0), Span::minutes(5)), Some(Time(0)));
+        assert_eq!(Clock::Wall.believe(far), None);
+        assert_eq!(Clock::Log.believe(far), Some(far));
+        assert_eq!(Clock::Wall.believe(Time(0)), Some(Time(0)));
     }
 }

@@ -11,6 +11,7 @@ pub mod partitions;
 use super::align::Slot;
 use super::client;
 use super::config::Kafka;
+use super::telemetry::Metrics;
 use super::topics::Topics;
 use listener::Listener;
 pub use listener::Pulse;
@@ -74,14 +75,20 @@ pub enum Polled<'a> {
 impl Consumer {
     /// Joins the group; partitions come with a later poll. Fails where librdkafka refuses the settings; an unreachable
     /// broker or a missing topic is no failure.
-    pub fn connect(kafka: &Kafka, topics: Arc<Topics>, partitions: Partitions) -> Result<Consumer, KafkaError> {
+    pub fn connect(
+        kafka: &Kafka,
+        topics: Arc<Topics>,
+        partitions: Partitions,
+        metrics: Arc<Metrics>,
+    ) -> Result<Consumer, KafkaError> {
         let mut settings = client::settings(kafka, &DEFAULTS);
         settings.set("group.id", &kafka.group);
         REQUIRED.iter().for_each(|(name, value)| {
             settings.set(*name, *value);
         });
         let names: Vec<String> = topics.inputs().map(str::to_owned).collect();
-        let client: BaseConsumer<Listener> = settings.create_with_context(Listener::new(topics, partitions))?;
+        let client: BaseConsumer<Listener> =
+            settings.create_with_context(Listener::new(topics, partitions, metrics))?;
         client.subscribe(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
         Ok(Consumer { client, assigned: Vec::new(), recent: Cell::new(0) })
     }
@@ -112,20 +119,26 @@ impl Consumer {
         Polled::Message(*slot, partition.clone(), message)
     }
 
-    /// What rebalances have done since this was last asked.
-    pub fn changes(&mut self) -> Vec<Change> {
+    /// What rebalances have done since this was last asked, if there was one. A member may well end up with nothing.
+    pub fn changes(&mut self) -> Option<Vec<Change>> {
         let listener = self.client.context();
         if !listener.take_changed() {
-            return Vec::new();
+            return None;
         }
         let mut partitions = listener.partitions();
         self.assigned = partitions.assigned().map(|(slot, partition)| (slot, partition.clone())).collect();
         self.recent.set(0);
-        partitions.take_changes()
+        Some(partitions.take_changes())
     }
 
     pub fn assigned(&self) -> &[(Slot, Arc<Partition>)] {
         &self.assigned
+    }
+
+    /// The same by slot; a partition that is not ours has nothing to show.
+    pub fn is_at_end(&self, slot: Slot) -> bool {
+        let found = self.assigned.iter().find(|(assigned, _)| *assigned == slot);
+        found.is_none_or(|(_, partition)| self.at_end(partition))
     }
 
     pub fn partition(&self, slot: Slot) -> Arc<Partition> {

@@ -8,13 +8,14 @@
 use super::client;
 use super::config::Kafka;
 use super::pump::Outgoing;
+use super::telemetry::{KafkaTrouble, Metrics};
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
-use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Defaults that an operator may change.
@@ -36,6 +37,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// The producer and the batch under way.
 pub struct Publisher {
     settings: ClientConfig,
+    metrics: Arc<Metrics>,
     producer: ThreadedProducer<Deliveries>,
     outcomes: Receiver<(usize, Result<(), KafkaError>)>,
     batch: Vec<Outgoing>,
@@ -48,7 +50,6 @@ pub struct Publisher {
     pause: Duration,
     resume_at: Option<Instant>,
     trouble: Option<String>,
-    failures: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,14 +61,15 @@ enum Progress {
 
 impl Publisher {
     /// Fails where librdkafka refuses the settings; an unreachable broker is no failure.
-    pub fn connect(kafka: &Kafka) -> Result<Publisher, KafkaError> {
+    pub fn connect(kafka: &Kafka, metrics: Arc<Metrics>) -> Result<Publisher, KafkaError> {
         let mut settings = client::settings(kafka, &DEFAULTS);
         REQUIRED.iter().for_each(|(name, value)| {
             settings.set(*name, *value);
         });
-        let (producer, outcomes) = produce(&settings)?;
+        let (producer, outcomes) = produce(&settings, &metrics)?;
         Ok(Publisher {
             settings,
+            metrics,
             producer,
             outcomes,
             batch: Vec::new(),
@@ -78,7 +80,6 @@ impl Publisher {
             pause: PAUSE_FIRST,
             resume_at: None,
             trouble: None,
-            failures: 0,
         })
     }
 
@@ -127,11 +128,6 @@ impl Publisher {
     pub fn trouble(&self) -> Option<String> {
         let heard = || self.producer.context().heard.lock().ok().and_then(|heard| heard.clone());
         self.trouble.clone().or_else(heard)
-    }
-
-    /// Messages that were reported as failed and sent again, since the start.
-    pub fn failures(&self) -> u64 {
-        self.failures
     }
 
     fn is_settled(&self) -> bool {
@@ -183,7 +179,8 @@ impl Publisher {
     }
 
     fn fail(&mut self, why: String) {
-        self.failures += 1;
+        self.metrics.publish_retried();
+        self.metrics.kafka_failed(KafkaTrouble::Produce);
         self.trouble = Some(why);
         if self.resume_at.is_none() {
             self.resume_at = Some(Instant::now() + self.pause);
@@ -198,7 +195,7 @@ impl Publisher {
             return;
         }
         tracing::error!(%code, why, "the producer can't go on; starting a new one");
-        match produce(&self.settings) {
+        match produce(&self.settings, &self.metrics) {
             Ok((producer, outcomes)) => {
                 self.producer = producer;
                 self.outcomes = outcomes;
@@ -214,9 +211,9 @@ impl Publisher {
 
 type Started = (ThreadedProducer<Deliveries>, Receiver<(usize, Result<(), KafkaError>)>);
 
-fn produce(settings: &ClientConfig) -> Result<Started, KafkaError> {
+fn produce(settings: &ClientConfig, metrics: &Arc<Metrics>) -> Result<Started, KafkaError> {
     let (sender, outcomes) = mpsc::channel();
-    let deliveries = Deliveries { outcomes: sender, heard: Mutex::new(None) };
+    let deliveries = Deliveries { outcomes: sender, heard: Mutex::new(None), metrics: metrics.clone() };
     Ok((settings.create_with_context(deliveries)?, outcomes))
 }
 
@@ -241,6 +238,7 @@ struct Deliveries {
     outcomes: Sender<(usize, Result<(), KafkaError>)>,
     /// The last thing the client complained of.
     heard: Mutex<Option<String>>,
+    metrics: Arc<Metrics>,
 }
 
 impl ClientContext for Deliveries {
@@ -250,6 +248,7 @@ impl ClientContext for Deliveries {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "producer");
+        self.metrics.kafka_failed(client::trouble(&error));
         if let Ok(mut heard) = self.heard.lock() {
             *heard = Some(reason.to_owned());
         }

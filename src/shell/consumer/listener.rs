@@ -6,6 +6,7 @@
 use super::offsets;
 use super::partitions::{Partition, Partitions, UNKNOWN};
 use crate::shell::client;
+use crate::shell::telemetry::{KafkaTrouble, Metrics};
 use crate::shell::topics::Topics;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol};
@@ -29,6 +30,7 @@ pub struct Listener {
     partitions: Mutex<Partitions>,
     changed: AtomicBool,
     pulse: Mutex<Pulse>,
+    metrics: Arc<Metrics>,
 }
 
 /// How the brokers are.
@@ -44,6 +46,11 @@ pub struct Pulse {
 }
 
 impl Pulse {
+    /// Whether anything has been heard of the brokers yet, good or bad.
+    pub fn is_known(&self) -> bool {
+        self.heard.is_some() || self.complaint.is_some()
+    }
+
     /// Whether the absence of messages means that there are none.
     pub fn is_silence_real(&self) -> bool {
         self.reachable && self.served && self.heard.is_some_and(|heard| heard.elapsed() < STALE)
@@ -51,12 +58,13 @@ impl Pulse {
 }
 
 impl Listener {
-    pub fn new(topics: Arc<Topics>, partitions: Partitions) -> Listener {
+    pub fn new(topics: Arc<Topics>, partitions: Partitions, metrics: Arc<Metrics>) -> Listener {
         Listener {
             topics,
             partitions: Mutex::new(partitions),
             changed: AtomicBool::new(false),
             pulse: Mutex::new(Pulse::default()),
+            metrics,
         }
     }
 
@@ -163,6 +171,7 @@ impl ClientContext for Listener {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "consumer");
+        self.metrics.kafka_failed(client::trouble(&error));
         let mut pulse = self.feel();
         pulse.complaint = Some(reason.to_owned());
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
@@ -185,6 +194,7 @@ impl ConsumerContext for Listener {
     fn commit_callback(&self, outcome: Result<(), KafkaError>, list: &TopicPartitionList) {
         let Err(error) = outcome else { return };
         tracing::warn!(%error, "a commit was refused; the next one makes up for it");
+        self.metrics.kafka_failed(KafkaTrouble::Commit);
         let partitions = self.partitions();
         for element in list.elements() {
             if let Some(slot) = partitions.slot(element.topic(), element.partition()) {

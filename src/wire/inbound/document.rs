@@ -118,7 +118,8 @@ fn unreadable<'a, E: Element<'a>>(text: &'a str, error: &serde_json::Error) -> R
         Ok(()) => String::from("after the document"),
         Err(_) => track.path().to_string(),
     };
-    let place = if place == "." { "the document" } else { clipped(&place, 200) };
+    // What the path of a broken key or of the whole document looks like.
+    let place = if matches!(&*place, "." | "?") { "the document" } else { clipped(&place, 200) };
 
     let message = error.to_string();
     let (line, column) = (error.line(), error.column());
@@ -133,6 +134,9 @@ fn unreadable<'a, E: Element<'a>>(text: &'a str, error: &serde_json::Error) -> R
         let what = message.split(" at line ").next().unwrap_or_default();
         return rejected(RejectReason::NotJson, what);
     }
+    if message.starts_with("invalid value: integer `-") {
+        return rejected(RejectReason::Negative, "an integer below zero");
+    }
     match message.strip_prefix("duplicate field `").and_then(|rest| rest.split('`').next()) {
         Some(field) => rejected(RejectReason::DuplicateField, &format!("`{field}` stands there twice")),
         None => rejected(RejectReason::WrongType, &types(&message)),
@@ -142,9 +146,21 @@ fn unreadable<'a, E: Element<'a>>(text: &'a str, error: &serde_json::Error) -> R
 /// What was found and what was expected, without the value that serde puts in its message.
 fn types(message: &str) -> String {
     let found = message.trim_start_matches("invalid type: ").trim_start_matches("invalid value: ");
-    let found = found.split([' ', '`', '"', ',']).next().unwrap_or_default();
+    let found = match found.split([' ', '`', '"', ',']).next().unwrap_or_default() {
+        "floating" => "float",
+        "sequence" => "array",
+        "map" => "object",
+        other => other,
+    };
+    // The value stands before the last ", expected", whatever it holds itself.
     let expected = message.rsplit_once(", expected ").map_or("", |(_, rest)| rest);
-    let expected = expected.split(" at line ").next().unwrap_or_default();
+    let expected = match expected.split(" at line ").next().unwrap_or_default() {
+        "i64" => "an integer",
+        "u64" => "an integer not below zero",
+        "f64" => "a number",
+        "a sequence" => "an array",
+        other => other,
+    };
     format!("found {found}, expected {expected}")
 }
 

@@ -39,7 +39,7 @@ impl<'a> Element<'a> for SampleFields<'a> {
         let origin = origin(self.service, self.env, self.version, self.instance)?;
         let metric = required("metric", self.metric)?;
         let reading = match optional("kind", self.kind)?.as_deref().unwrap_or("gauge") {
-            "gauge" => Reading::Gauge(self.value.ok_or_else(|| missing("value"))?),
+            "gauge" => Reading::Gauge(number(self.value)?),
             "counter" => Reading::Counter(total(self.value)?),
             "delta" => Reading::Delta(total(self.value)?),
             "histogram" => Reading::Histogram(buckets(self.bounds, self.counts, self.sum)?),
@@ -51,8 +51,13 @@ impl<'a> Element<'a> for SampleFields<'a> {
     }
 }
 
+/// Adding zero turns -0 into 0, so that equal readings have equal bits.
+fn number(value: Option<f64>) -> Result<f64, Rejected> {
+    value.map(|value| value + 0.0).ok_or_else(|| missing("value"))
+}
+
 fn total(value: Option<f64>) -> Result<f64, Rejected> {
-    let value = value.ok_or_else(|| missing("value"))?;
+    let value = number(value)?;
     if value < 0.0 {
         return Err(Rejected::new(RejectReason::Negative, "value: a count can't be below zero"));
     }

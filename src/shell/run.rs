@@ -1,0 +1,301 @@
+//! The daemon: the order in which it starts, turns and stops.
+//!
+//! One thread takes a batch, steps it, publishes what follows, waits for every acknowledgement, and only then remembers
+//! how far it got; then it turns again. This file knows that order and does none of the work. What it promises: nothing
+//! is lost, nothing is skipped, and what is said twice after a crash carries the same id.
+
+pub mod delivery;
+pub mod intake;
+mod memory;
+mod report;
+mod stop;
+
+use super::checkpoint::{Found, Positions, Remembered, Store};
+use super::clock::{Clock, wall};
+use super::config::{Config, PastDeployments};
+use super::consumer::Consumer;
+use super::consumer::partitions::Partitions;
+use super::http::{Health, NotReady, Server, ServerError};
+use super::publisher::Publisher;
+use super::pump::{Outgoing, Pump};
+use super::telemetry::Metrics;
+use super::topics::Topics;
+use crate::engine::event::Fact;
+use crate::engine::time::{Span, Time};
+use delivery::{Delivered, Delivery, STOP_WITHIN};
+use intake::Intake;
+use memory::Memory;
+use rdkafka::error::KafkaError;
+use report::Report;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+pub use stop::Stop;
+
+/// How long the first message of a batch is waited for; a wish to stop is noticed within this.
+const WAIT: Duration = Duration::from_millis(100);
+
+/// Without a turn for so long the daemon counts as stalled: more than the longest wait between two turns.
+const STALL_AFTER: Duration = Duration::from_secs(60);
+
+/// How long leaving the group may take once everything is remembered. Closing a consumer can hang in librdkafka when
+/// brokers come and go; then the process ends without it, and nothing is lost by that.
+const LEAVE_WITHIN: Duration = Duration::from_secs(10);
+
+/// What a run needs besides its configuration.
+#[derive(Default)]
+pub struct Options {
+    pub clock: Clock,
+    /// New configurations, already within what a running daemon can change. Each is in force from the next batch on.
+    pub reloads: Option<Receiver<Arc<Config>>>,
+    /// Shared with whoever loads new configurations; otherwise the daemon makes its own.
+    pub metrics: Option<Arc<Metrics>>,
+}
+
+/// Why the daemon did not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("state.dir {}: {error}", dir.display())]
+    State { dir: PathBuf, error: std::io::Error },
+    #[error(transparent)]
+    Http(#[from] ServerError),
+    #[error("kafka: {0}")]
+    Kafka(#[from] KafkaError),
+    #[error("the run loop could not be started: {0}")]
+    Thread(std::io::Error),
+    #[error("the run loop broke down")]
+    Panicked,
+    #[error("the run loop did not end in time, and what it was doing is not remembered")]
+    Stuck,
+}
+
+/// A running daemon. Dropping it asks it to stop and waits for nothing.
+pub struct Daemon {
+    stop: Arc<Stop>,
+    /// Everything that had to be remembered is.
+    safe: Arc<AtomicBool>,
+    thread: JoinHandle<Result<(), RunError>>,
+    metrics: Arc<Metrics>,
+    server: Server,
+}
+
+impl Daemon {
+    /// Starts everything and returns; partitions and brokers may come later.
+    ///
+    /// # Errors
+    /// The state can't be read, the HTTP address can't be had, or librdkafka refuses its settings.
+    pub fn start(config: Arc<Config>, options: Options) -> Result<Daemon, RunError> {
+        let metrics = options.metrics.unwrap_or_default();
+        let health = Arc::new(Health::new(STALL_AFTER));
+        let stop = Arc::new(Stop::default());
+        let safe = Arc::new(AtomicBool::new(false));
+        let server = Server::start(config.http.listen, metrics.clone(), health.clone())?;
+        metrics.config_loaded(&config.policy.hash);
+
+        let in_dir = |error| RunError::State { dir: config.state.dir.clone(), error };
+        let store = Store::open(&config.state.dir).map_err(in_dir)?;
+        let found = store.read().map_err(in_dir)?;
+        let topics = Arc::new(Topics::new(&config.kafka.topics));
+        let (pump, positions, out) = recall(found, &config, &topics, &metrics);
+
+        let partitions = Partitions::restore(&positions, |topic| topics.kind(topic));
+        let publisher = Publisher::connect(&config.kafka, metrics.clone())?;
+        let consumer = Consumer::connect(&config.kafka, topics.clone(), partitions, metrics.clone())?;
+        let every = Duration::from_millis(config.state.checkpoint_every.0.max(0).unsigned_abs());
+        let turning = Turning {
+            intake: Intake::new(consumer, options.clock, metrics.clone()),
+            delivery: Delivery {
+                publisher,
+                clock: options.clock,
+                metrics: metrics.clone(),
+                health: health.clone(),
+                stop: stop.clone(),
+            },
+            memory: Memory::new(store, every, metrics.clone()),
+            report: Report::new(metrics.clone(), health, options.clock),
+            pump,
+            topics,
+            clock: options.clock,
+            reloads: options.reloads,
+            stop: stop.clone(),
+            safe: safe.clone(),
+            out,
+        };
+        let thread = std::thread::Builder::new().name("run".into()).spawn(move || turning.run());
+        let thread = thread.map_err(RunError::Thread)?;
+        Ok(Daemon { stop, safe, thread, metrics, server })
+    }
+
+    /// Where `/metrics` is.
+    pub fn http_addr(&self) -> SocketAddr {
+        self.server.local_addr()
+    }
+
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Whether it has ended, by itself or because it was asked to.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Asks it to stop and waits until everything is remembered and the group is left, for a bounded time.
+    ///
+    /// # Errors
+    /// What ended it before, or that it did not end in time.
+    pub fn stop(self) -> Result<(), RunError> {
+        self.stop.ask();
+        let patience = STOP_WITHIN + LEAVE_WITHIN;
+        let begun = Instant::now();
+        while !self.thread.is_finished() {
+            if begun.elapsed() >= patience {
+                if self.safe.load(Ordering::Acquire) {
+                    tracing::warn!("the Kafka client does not close; leaving without it, everything is remembered");
+                    return Ok(());
+                }
+                return Err(RunError::Stuck);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        match self.thread.join() {
+            Ok(outcome) => outcome,
+            Err(_) => Err(RunError::Panicked),
+        }
+    }
+}
+
+/// Runs until SIGTERM or SIGINT, or until it can't go on. A second signal ends the process at once.
+///
+/// # Errors
+/// What kept it from starting, or ended it.
+pub fn run(config: Arc<Config>, options: Options) -> Result<(), RunError> {
+    let asked = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        // In this order: the second signal finds the flag set by the first.
+        signal_hook::flag::register_conditional_shutdown(signal, 1, asked.clone()).map_err(RunError::Thread)?;
+        signal_hook::flag::register(signal, asked.clone()).map_err(RunError::Thread)?;
+    }
+    let daemon = Daemon::start(config.clone(), options)?;
+    let (brokers, http) = (&*config.kafka.brokers, daemon.http_addr());
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), brokers, %http, policy = &*config.policy.hash, "started");
+    while !asked.load(Ordering::Relaxed) && !daemon.is_finished() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    if asked.load(Ordering::Relaxed) {
+        tracing::info!("asked to stop");
+    }
+    let outcome = daemon.stop();
+    tracing::info!("stopped");
+    outcome
+}
+
+/// The state to go on from: the checkpoint's, or a new one that is told to learn from what lies in the past.
+fn recall(
+    found: Found,
+    config: &Arc<Config>,
+    topics: &Arc<Topics>,
+    metrics: &Metrics,
+) -> (Pump, Positions, Vec<Outgoing>) {
+    let mut out = Vec::new();
+    match found {
+        Found::Checkpoint(remembered) => {
+            let Remembered { engine, positions, now, policy } = *remembered;
+            tracing::info!(partitions = positions.len(), now = now.0, "going on from the checkpoint");
+            metrics.restored(engine.vitals());
+            let mut pump = Pump::new(engine, now, config.clone(), topics.clone());
+            if *policy != *config.policy.hash {
+                pump.tell(Fact::PolicyChanged, &mut out);
+            }
+            return (pump, positions, out);
+        }
+        Found::Nothing => tracing::info!("no checkpoint: starting with nothing learned"),
+        Found::Bad { why, moved_to } => {
+            let moved_to = moved_to.map(|path| path.display().to_string()).unwrap_or_default();
+            tracing::error!(why, moved_to, "the checkpoint can't be used: starting with nothing learned");
+        }
+    }
+    let mut pump = Pump::new(Default::default(), Time::MIN, config.clone(), topics.clone());
+    if config.kafka.past_deployments == PastDeployments::Learn {
+        let since = wall() - Span(config.policy.watch.duration.0);
+        pump.tell(Fact::ColdStart { since }, &mut out);
+    }
+    (pump, Positions::new(), out)
+}
+
+/// What the run loop's thread owns.
+struct Turning {
+    intake: Intake,
+    delivery: Delivery,
+    memory: Memory,
+    report: Report,
+    pump: Pump,
+    topics: Arc<Topics>,
+    clock: Clock,
+    reloads: Option<Receiver<Arc<Config>>>,
+    stop: Arc<Stop>,
+    safe: Arc<AtomicBool>,
+    out: Vec<Outgoing>,
+}
+
+impl Turning {
+    fn run(mut self) -> Result<(), RunError> {
+        while !self.stop.is_asked() {
+            if self.turn()? == Delivered::Unfinished {
+                // The engine is ahead of what was published: its state must not be remembered.
+                tracing::warn!("stopping with publications outstanding; the next start makes up for them");
+                self.safe.store(true, Ordering::Release);
+                return Ok(());
+            }
+        }
+        self.report.health.set(NotReady::Stopping, true);
+        self.memory.close(&self.pump, &self.intake.consumer);
+        self.safe.store(true, Ordering::Release);
+        // Dropping the consumer leaves the group.
+        Ok(())
+    }
+
+    /// Take, step, publish, wait, remember.
+    fn turn(&mut self) -> Result<Delivered, RunError> {
+        self.reload();
+        let begun = Instant::now();
+        let batch = self.intake.batch(&mut self.pump, WAIT, &mut self.out)?;
+        let mut ticks = 0;
+        if batch.messages == 0
+            && let Some(until) = self.clock.idle_until()
+            && self.intake.is_idle()
+        {
+            ticks = self.pump.tick_until(until, &mut self.out);
+        }
+        let delivered = self.delivery.deliver(&mut self.intake, &mut self.out)?;
+        let Delivered::All { recommendation } = delivered else { return Ok(delivered) };
+        self.intake.consumer.partitions().acknowledge();
+        if batch.messages > 0 {
+            self.report.metrics.batch_taken(begun.elapsed());
+        }
+        if batch.messages > 0 || ticks > 0 {
+            self.memory.changed();
+        }
+        if recommendation {
+            self.memory.want();
+        }
+        self.memory.keep(&self.pump, &self.intake.consumer);
+        self.report.turn(&self.intake, &mut self.pump);
+        Ok(delivered)
+    }
+
+    /// Between two batches, so that a batch has one policy.
+    fn reload(&mut self) {
+        let Some(reloads) = &self.reloads else { return };
+        for config in reloads.try_iter() {
+            tracing::info!(policy = &*config.policy.hash, "a new policy is in force");
+            self.report.metrics.config_loaded(&config.policy.hash);
+            self.pump.reload(config, self.topics.clone(), &mut self.out);
+            self.memory.want();
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! Takes a bounded batch: polls, puts messages in order of time, and pumps them through the engine.
+//!
+//! While everything is at its end a message goes from the client's memory straight into the engine; while there is a
+//! backlog it waits its turn in `align`. Nothing is published or committed here, so whatever a batch has stepped is not
+//! remembered yet.
+
+use crate::engine::time::Time;
+use crate::shell::align::{Align, Next, Slot, Waiting};
+use crate::shell::clock::Clock;
+use crate::shell::consumer::partitions::{Change, Partition, UNKNOWN};
+use crate::shell::consumer::{Consumer, Polled};
+use crate::shell::pump::{Cause, Outgoing, Pump, Taken};
+use crate::shell::telemetry::{KafkaTrouble, Metrics};
+use rdkafka::Message;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// A batch ends at the first of these; one message is always taken. What follows from a batch is held in memory until
+/// it is acknowledged: a few MiB with these bounds.
+const MESSAGES_MAX: usize = 10_000;
+const BYTES_MAX: usize = 8 << 20;
+const OUTGOING_MAX: usize = 2_000;
+const DURATION_MAX: Duration = Duration::from_millis(200);
+
+/// While one partition holds up the others, so many messages are buffered between two looks at the order.
+const BURST: usize = 64;
+
+/// Messages come in, in order.
+pub struct Intake {
+    pub consumer: Consumer,
+    align: Align,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    began: Instant,
+    /// A group was joined, with or without partitions.
+    pub joined: bool,
+}
+
+/// What was taken.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub messages: usize,
+    pub bytes: usize,
+}
+
+impl Intake {
+    pub fn new(consumer: Consumer, clock: Clock, metrics: Arc<Metrics>) -> Intake {
+        Intake { consumer, align: Align::default(), clock, metrics, began: Instant::now(), joined: false }
+    }
+
+    /// Takes what there is, waiting at most so long for the first message.
+    ///
+    /// # Errors
+    /// Only what the client can't recover from.
+    pub fn batch(&mut self, pump: &mut Pump, wait: Duration, out: &mut Vec<Outgoing>) -> Result<Batch, KafkaError> {
+        let begun = Instant::now();
+        let mut batch = Batch::default();
+        loop {
+            self.follow_rebalance();
+            let held_up = self.take_waiting(pump, begun, &mut batch, out);
+            self.ease();
+            if batch.is_full(begun, out) {
+                return Ok(batch);
+            }
+            let left = match (batch.messages > 0, held_up) {
+                (true, _) => Duration::ZERO,
+                (false, true) => Duration::from_millis(10),
+                (false, false) => wait.saturating_sub(begun.elapsed()),
+            };
+            for _ in 0..if held_up { BURST } else { 1 } {
+                match self.poll(pump, left, &mut batch, out)? {
+                    Brought::Something => {}
+                    Brought::Nothing if batch.messages > 0 || begun.elapsed() >= wait => return Ok(batch),
+                    Brought::Nothing => break,
+                }
+            }
+        }
+    }
+
+    /// Keeps the membership alive without taking anything: what still comes is buffered for later.
+    pub fn hold(&mut self) -> Result<(), KafkaError> {
+        if self.follow_rebalance() {
+            self.pause_all();
+        }
+        match self.consumer.poll(Duration::ZERO) {
+            Polled::Message(slot, partition, message) => {
+                let waiting = owned(&partition, &message, self.clock);
+                self.align.offer(slot, waiting);
+                partition.polled.set(message.offset() + 1);
+                Ok(())
+            }
+            Polled::Fatal(error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn pause_all(&self) {
+        self.consumer.pause(self.consumer.assigned().iter().map(|(slot, _)| *slot));
+    }
+
+    /// Resumes all but those whose buffer is full.
+    pub fn resume_all(&mut self) {
+        self.consumer.resume(self.consumer.assigned().iter().map(|(slot, _)| *slot));
+        self.consumer.pause(self.align.paused());
+    }
+
+    /// Whether every partition is at its end and nothing waits, and the brokers are there to tell.
+    pub fn is_idle(&self) -> bool {
+        self.align.is_empty()
+            && !self.consumer.assigned().is_empty()
+            && self.consumer.pulse().is_silence_real()
+            && self.consumer.assigned().iter().all(|(_, partition)| self.consumer.at_end(partition))
+    }
+
+    fn poll(
+        &mut self,
+        pump: &mut Pump,
+        wait: Duration,
+        batch: &mut Batch,
+        out: &mut Vec<Outgoing>,
+    ) -> Result<Brought, KafkaError> {
+        let consumer = &self.consumer;
+        match consumer.poll(wait) {
+            Polled::Message(slot, partition, message) => {
+                if self.align.passes(slot, |slot| consumer.is_at_end(slot)) {
+                    let stamped = stamped(&message);
+                    let at = believed(&partition, stamped, self.clock);
+                    let taken = Taken {
+                        topic: &partition.topic,
+                        partition: partition.number,
+                        offset: message.offset(),
+                        kind: partition.kind,
+                        now: at,
+                        stamped,
+                        key: message.key(),
+                        payload: message.payload().unwrap_or_default(),
+                    };
+                    step(consumer, &partition, &taken, pump, &self.metrics, batch, out);
+                } else {
+                    self.align.offer(slot, owned(&partition, &message, self.clock));
+                }
+                partition.polled.set(message.offset() + 1);
+            }
+            Polled::End(number) => {
+                // The client names no topic; where only one partition is meant, it is at its end.
+                let numbered = |slot: &Slot| {
+                    consumer.assigned().iter().any(|(each, partition)| each == slot && partition.number == number)
+                };
+                let missing: Vec<Slot> = self.align.missing().filter(numbered).collect();
+                if let [slot] = missing[..] {
+                    self.align.end(slot);
+                }
+            }
+            Polled::Stray => {}
+            Polled::Nothing => return Ok(Brought::Nothing),
+            Polled::Trouble(code) => self.tell(code),
+            Polled::Fatal(error) => return Err(error),
+        }
+        Ok(Brought::Something)
+    }
+
+    /// Takes what waits and whose turn it is. True if something waits whose turn it is not yet.
+    fn take_waiting(&mut self, pump: &mut Pump, begun: Instant, batch: &mut Batch, out: &mut Vec<Outgoing>) -> bool {
+        let consumer = &self.consumer;
+        while !batch.is_full(begun, out) {
+            let elapsed = self.began.elapsed().as_millis() as u64;
+            let next = self.align.next(elapsed, |slot| consumer.is_at_end(slot));
+            for slot in self.align.take_given_up() {
+                let partition = consumer.partition(slot);
+                let (topic, number) = (&*partition.topic, partition.number);
+                tracing::warn!(topic, number, "shows nothing and holds up the others; going on without it");
+            }
+            match next {
+                Next::Empty => return false,
+                Next::Wait => return true,
+                Next::Take(slot, waiting) => {
+                    let partition = consumer.partition(slot);
+                    let taken = Taken {
+                        topic: &partition.topic,
+                        partition: partition.number,
+                        offset: waiting.offset,
+                        kind: partition.kind,
+                        now: waiting.at,
+                        stamped: waiting.stamped,
+                        key: waiting.key.as_deref(),
+                        payload: &waiting.payload,
+                    };
+                    step(consumer, &partition, &taken, pump, &self.metrics, batch, out);
+                }
+            }
+        }
+        false
+    }
+
+    /// Pauses and resumes partitions by the room in their buffers.
+    fn ease(&mut self) {
+        let full = self.align.to_pause();
+        if !full.is_empty() {
+            self.consumer.pause(full);
+        }
+        let roomy = self.align.to_resume();
+        if !roomy.is_empty() {
+            self.consumer.resume(roomy);
+        }
+    }
+
+    fn follow_rebalance(&mut self) -> bool {
+        let Some(changes) = self.consumer.changes() else { return false };
+        self.joined = true;
+        for change in changes {
+            match change {
+                Change::Assigned(slot) => {
+                    let partition = self.consumer.partition(slot);
+                    self.align.assign(slot, partition.topic.clone(), partition.number);
+                }
+                Change::Revoked(slot) => {
+                    let partition = self.consumer.partition(slot);
+                    self.align.revoke(slot);
+                    self.metrics.forget_lag(&partition.topic, partition.number);
+                }
+            }
+        }
+        true
+    }
+
+    fn tell(&self, code: RDKafkaErrorCode) {
+        match code {
+            RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => {
+                tracing::warn!("an input topic does not exist; once it does, it is read from its beginning");
+            }
+            RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure => return,
+            code => tracing::warn!(%code, "the consumer reports trouble and goes on"),
+        }
+        self.metrics.kafka_failed(KafkaTrouble::Consume);
+    }
+}
+
+impl Batch {
+    fn is_full(&self, begun: Instant, out: &[Outgoing]) -> bool {
+        self.messages > 0
+            && (self.messages >= MESSAGES_MAX
+                || self.bytes >= BYTES_MAX
+                || out.len() >= OUTGOING_MAX
+                || begun.elapsed() >= DURATION_MAX)
+    }
+}
+
+enum Brought {
+    Something,
+    Nothing,
+}
+
+/// Where a message lies, seen from what was stepped last.
+enum Place {
+    Next,
+    /// The same message again.
+    Again,
+    /// The topic was deleted and created anew, or truncated.
+    Anew,
+    /// Offsets are missing: compaction and transactions leave holes, but the log's beginning may have passed us too.
+    Ahead,
+}
+
+fn place(consumer: &Consumer, partition: &Partition, offset: i64) -> Place {
+    let expected = partition.stepped.get();
+    match offset {
+        _ if expected == UNKNOWN || offset == expected => Place::Next,
+        _ if offset > expected => Place::Ahead,
+        _ => match consumer.watermarks(partition) {
+            Some((low, high)) if offset > low && high >= expected => Place::Again,
+            _ => Place::Anew,
+        },
+    }
+}
+
+fn step(
+    consumer: &Consumer,
+    partition: &Partition,
+    taken: &Taken,
+    pump: &mut Pump,
+    metrics: &Metrics,
+    batch: &mut Batch,
+    out: &mut Vec<Outgoing>,
+) {
+    match place(consumer, partition, taken.offset) {
+        Place::Next => {}
+        Place::Again => return,
+        Place::Anew => tracing::warn!(
+            topic = taken.topic,
+            partition = taken.partition,
+            expected = partition.stepped.get(),
+            found = taken.offset,
+            "the partition goes on below what was read: it was truncated or created anew, and is read as it is"
+        ),
+        Place::Ahead => {
+            let expected = partition.stepped.get();
+            if consumer.watermarks(partition).is_some_and(|(low, _)| low > expected) {
+                let (topic, number) = (taken.topic, taken.partition);
+                let lost = taken.offset - expected;
+                tracing::warn!(topic, number, lost, "retention has taken messages before they were read");
+            }
+        }
+    }
+    let before = out.len();
+    let facts = pump.take(taken, out);
+    metrics.took(taken.kind, taken.payload.len());
+    metrics.decoded(taken.kind, facts);
+    for outgoing in &out[before..] {
+        if let Cause::DeadLetter(reason) = outgoing.cause {
+            metrics.dead_lettered(taken.kind, reason.word());
+        }
+    }
+    partition.stepped.set(taken.offset + 1);
+    batch.messages += 1;
+    batch.bytes += taken.payload.len();
+}
+
+fn stamped(message: &BorrowedMessage) -> Option<Time> {
+    message.timestamp().to_millis().map(Time)
+}
+
+/// The moment to take a message at. A timestamp that is missing or not believed counts as its predecessor's.
+fn believed(partition: &Partition, stamped: Option<Time>, clock: Clock) -> Time {
+    match stamped.and_then(|stamped| clock.believe(stamped)) {
+        Some(at) => {
+            partition.last.store(at.0, Ordering::Relaxed);
+            at
+        }
+        None => Time(partition.last.load(Ordering::Relaxed)),
+    }
+}
+
+fn owned(partition: &Partition, message: &BorrowedMessage, clock: Clock) -> Waiting {
+    let stamped = stamped(message);
+    Waiting {
+        at: believed(partition, stamped, clock),
+        stamped,
+        offset: message.offset(),
+        key: message.key().map(<[u8]>::to_vec),
+        payload: message.payload().unwrap_or_default().to_vec(),
+    }
+}

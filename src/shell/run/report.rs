@@ -1,0 +1,69 @@
+//! Once a second: lag, the engine's vitals, and whether the brokers are there.
+
+use super::intake::Intake;
+use crate::engine::time::Time;
+use crate::shell::clock::{Clock, wall};
+use crate::shell::http::{Health, NotReady};
+use crate::shell::pump::Pump;
+use crate::shell::telemetry::Metrics;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const EVERY: Duration = Duration::from_secs(1);
+
+pub struct Report {
+    pub metrics: Arc<Metrics>,
+    pub health: Arc<Health>,
+    clock: Clock,
+    last: Option<Instant>,
+    unreachable: bool,
+}
+
+impl Report {
+    pub fn new(metrics: Arc<Metrics>, health: Arc<Health>, clock: Clock) -> Report {
+        Report { metrics, health, clock, last: None, unreachable: false }
+    }
+
+    /// Shows what there is to show, if it is time.
+    pub fn turn(&mut self, intake: &Intake, pump: &mut Pump) {
+        self.health.beat();
+        if intake.joined {
+            self.health.set(NotReady::Starting, false);
+        }
+        if self.last.is_some_and(|last| last.elapsed() < EVERY) {
+            return;
+        }
+        self.last = Some(Instant::now());
+        self.brokers(intake);
+        self.lag(intake, pump.now());
+        self.metrics.observe_vitals(pump.engine().vitals());
+        if pump.was_stuck() {
+            tracing::error!("a deadline did not move on when it came: please report this as a defect");
+        }
+    }
+
+    fn brokers(&mut self, intake: &Intake) {
+        let pulse = intake.consumer.pulse();
+        let unreachable = pulse.is_known() && !pulse.reachable;
+        self.health.set(NotReady::BrokerUnreachable, unreachable);
+        if unreachable && !self.unreachable {
+            let why = pulse.complaint.unwrap_or_default();
+            tracing::warn!(why, "no broker can be reached; waiting for one");
+        } else if self.unreachable && !unreachable {
+            tracing::info!("a broker can be reached again");
+        }
+        self.unreachable = unreachable;
+    }
+
+    fn lag(&self, intake: &Intake, now: Time) {
+        let mut total = 0;
+        for (_, partition) in intake.consumer.assigned() {
+            // Until the first fetch nobody knows.
+            let Some(lag) = intake.consumer.lag(partition) else { continue };
+            total += lag;
+            self.metrics.set_lag(&partition.topic, partition.number, i64::try_from(lag).unwrap_or(i64::MAX));
+        }
+        let behind = self.clock == Clock::Wall && total > 0 && now > Time::MIN;
+        self.metrics.set_lag_seconds(if behind { (wall() - now).as_seconds() } else { 0.0 });
+    }
+}

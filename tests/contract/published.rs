@@ -1,0 +1,225 @@
+//! What is published, byte for byte: recommendations of every verdict, audit entries of every kind, a dead letter.
+
+use super::{directory, expect};
+use regressd::engine::effect::*;
+use regressd::engine::event::{Deployment, DeploymentKind};
+use regressd::engine::time::{Span, Time};
+use regressd::wire::inbound::{RejectReason, Rejected};
+use regressd::wire::outbound::{Message, Position, Stamp, audit, dead_letter, recommendation};
+use std::fmt::Write as _;
+
+const BEGIN: Time = Time(1_790_000_000_000);
+
+#[test]
+fn recommendations() {
+    for (name, said) in [("regression", regression()), ("clean", clean()), ("inconclusive", inconclusive())] {
+        check(&format!("recommendation-{name}"), &recommendation(&said, &stamp()));
+    }
+}
+
+#[test]
+fn ids_tell_messages_of_a_thread_apart_and_repeats_not() {
+    let first = recommendation(&regression(), &stamp());
+    assert_eq!(first, recommendation(&regression(), &stamp()));
+    let second = recommendation(&Recommendation { sequence: 1, ..regression() }, &stamp());
+    assert_ne!(first.payload, second.payload);
+}
+
+#[test]
+fn numbers_that_json_does_not_have() {
+    let mut said = regression();
+    said.evidence[0].baseline = 0.0;
+    said.evidence[0].current = f64::INFINITY;
+    said.evidence[0].strength = f64::NAN;
+    let payload = String::from_utf8(recommendation(&said, &stamp()).payload).unwrap();
+    assert!(payload.contains(r#""baseline":0.0,"current":1e+300,"change":1e+300,"onset""#), "{payload}");
+    assert!(payload.contains(r#""strength":0.0"#), "{payload}");
+}
+
+#[test]
+fn audits() {
+    let by = Some("ana".into());
+    for (name, event) in [
+        ("watch_opened", AuditEvent::WatchOpened { until: BEGIN + Span::HOUR }),
+        ("verdict", AuditEvent::Verdict { kind: VerdictKind::Regression, risk: 0.98 }),
+        ("held", AuditEvent::Held { reason: Reason::Cooldown, would: Action::Rollback }),
+        ("said", AuditEvent::Said { action: Action::Escalate, reasons: vec![Reason::Advise, Reason::Freeze] }),
+        ("watch_closed", AuditEvent::WatchClosed { kind: VerdictKind::Clean }),
+        ("not_watched", AuditEvent::NotWatched { why: NotWatched::Duplicate }),
+        ("heard", AuditEvent::Heard { word: "feedback", by, outcome: Heard::Taken }),
+    ] {
+        let entry = Audit {
+            at: BEGIN,
+            env: "prod".into(),
+            service: "checkout".into(),
+            deployment: Some("deploy-7781".into()),
+            recommendation: (name == "said").then(|| "prod/checkout/deploy-7781".into()),
+            event,
+        };
+        check(&format!("audit-{name}"), &audit(&entry, &stamp()));
+    }
+}
+
+#[test]
+fn dead_letters() {
+    let position = Position { topic: "metrics", partition: 3, offset: 17, timestamp: Some(BEGIN.0) };
+    let rejected = Rejected::new(RejectReason::BadTimestamp, "ts: 5 is not a moment");
+    check("dead_letter", &dead_letter(&position, Some(b"prod/checkout"), br#"{"ts":5,  "x":[1, 2]}"#, &rejected));
+
+    let bytes = [0xff, 0x00, 0x80];
+    let bare = Position { timestamp: None, ..position };
+    let letter = dead_letter(&bare, None, &bytes, &Rejected::new(RejectReason::NotUtf8, "é".repeat(400)));
+    assert_eq!((letter.key, letter.payload), (None, bytes.to_vec()));
+    let names: Vec<&str> = letter.headers.iter().map(|(name, _)| *name).collect();
+    assert!(!names.contains(&"regressd-timestamp"), "{names:?}");
+    assert!(letter.headers.iter().all(|(_, value)| value.len() <= Rejected::DETAIL_BYTES_MAX));
+}
+
+fn stamp() -> Stamp {
+    Stamp { cluster: "eu-1".into(), config_hash: "8c3f".into(), engine_version: "0.1.0".into() }
+}
+
+fn regression() -> Recommendation {
+    Recommendation {
+        thread: "prod/checkout/deploy-7781".into(),
+        sequence: 0,
+        at: BEGIN + Span::minutes(9),
+        lifecycle: Lifecycle::Issued,
+        action: Action::Rollback,
+        verdict: VerdictKind::Regression,
+        risk: 0.98,
+        deployment: deployment().into(),
+        summary: "http.server.error_ratio of checkout in prod rose from 0.002 to 0.031 with 1.42.0".into(),
+        evidence: vec![
+            Evidence {
+                signal: "http.server.error_ratio{route=\"/pay\"}".into(),
+                direction: Direction::Increase,
+                baseline: 0.002,
+                current: 0.031,
+                onset: BEGIN + Span::MINUTE,
+                strength: 41.2,
+                samples_baseline: 1440,
+                samples_current: 9,
+                method: Method::NewAgainstOld,
+                unit: Some("1".into()),
+                instances: vec!["checkout-7d9f-abc".into()],
+            },
+            Evidence {
+                signal: "orders".into(),
+                direction: Direction::Decrease,
+                baseline: 1234567.89,
+                current: 0.0,
+                onset: BEGIN + Span::minutes(2),
+                strength: 6.0,
+                samples_baseline: 60,
+                samples_current: 9,
+                method: Method::AfterAgainstExpected,
+                unit: None,
+                instances: Vec::new(),
+            },
+        ],
+        coverage: Vec::new(),
+        guardrails: Guardrails {
+            automation: Automation::Recommend,
+            requires_approval: true,
+            expires: Some(BEGIN + Span::HOUR),
+            cooldown_until: Some(BEGIN + Span::minutes(30)),
+            reasons: Vec::new(),
+        },
+    }
+}
+
+fn clean() -> Recommendation {
+    Recommendation {
+        action: Action::None,
+        verdict: VerdictKind::Clean,
+        risk: 0.0,
+        at: BEGIN + Span::HOUR,
+        deployment: Deployment { version: None, previous_version: None, ..deployment() }.into(),
+        summary: String::new(),
+        evidence: Vec::new(),
+        coverage: vec![Coverage { signal: "latency_ms".into(), smallest_change: Some(0.0712345678), lack: None }],
+        guardrails: Guardrails {
+            automation: Automation::Shadow,
+            requires_approval: false,
+            expires: None,
+            cooldown_until: None,
+            reasons: vec![Reason::Shadow],
+        },
+        ..regression()
+    }
+}
+
+fn inconclusive() -> Recommendation {
+    Recommendation {
+        verdict: VerdictKind::Inconclusive,
+        summary: "no sample of latency_ms came from the new version".into(),
+        coverage: vec![Coverage {
+            signal: "latency_ms".into(),
+            smallest_change: None,
+            lack: Some(Lack::NoSamplesFromNewVersion),
+        }],
+        ..clean()
+    }
+}
+
+fn deployment() -> Deployment {
+    Deployment {
+        at: BEGIN,
+        id: "deploy-7781".into(),
+        service: "checkout".into(),
+        env: "prod".into(),
+        version: Some("1.42.0".into()),
+        previous_version: Some("1.41.3".into()),
+        kind: DeploymentKind::Deploy,
+        instances: Vec::new(),
+        author: None,
+        url: None,
+        reversible: None,
+    }
+}
+
+fn check(name: &str, message: &Message) {
+    let key = message.key.as_deref().map(|key| str::from_utf8(key).unwrap());
+    let mut text = format!("key: {}\n", key.unwrap_or("none"));
+    for (name, value) in &message.headers {
+        writeln!(text, "{name}: {value}").unwrap();
+    }
+    let payload = str::from_utf8(&message.payload).unwrap();
+    // A dead letter's payload is the sender's: not a byte of it may move.
+    let payload = if name == "dead_letter" { payload.to_owned() } else { on_lines(payload) };
+    expect(&directory().join("published").join(format!("{name}.txt")), &format!("{text}\n{payload}\n"));
+}
+
+/// Compact JSON, broken into lines down to the fields of `data` and the items of its lists; nothing else is changed.
+fn on_lines(json: &str) -> String {
+    let mut out = String::new();
+    let mut broken = Vec::new();
+    let (mut quoted, mut escaped) = (false, false);
+    let mut letters = json.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let structure = !quoted;
+        quoted ^= letter == '"' && !escaped;
+        escaped = quoted && letter == '\\' && !escaped;
+        match letter {
+            '}' | ']' if structure && broken.pop() == Some(true) => out += &line_feed(broken.len()),
+            _ => {}
+        }
+        out.push(letter);
+        match letter {
+            '{' | '[' if structure => {
+                broken.push(broken.len() < 2 || letter == '[' && letters.peek() == Some(&'{'));
+                if broken.last() == Some(&true) {
+                    out += &line_feed(broken.len());
+                }
+            }
+            ',' if structure && broken.last() == Some(&true) => out += &line_feed(broken.len()),
+            _ => {}
+        }
+    }
+    out
+}
+
+fn line_feed(depth: usize) -> String {
+    format!("\n{}", "  ".repeat(depth))
+}

@@ -1,0 +1,206 @@
+//! Whatever a topic carries is taken or refused, never a panic, and what is taken keeps the rules.
+//!
+//! Random bytes, valid messages with a few bytes changed, and documents put together at random from the topics' own
+//! words, which reach deeper than noise does. A few thousand cases; the wire contract itself is pinned elsewhere.
+
+use proptest::prelude::*;
+use regressd::engine::event::{Fact, LogLine, Origin, Reading, Sample, Severity};
+use regressd::engine::time::Time;
+use regressd::wire::inbound::{Kind, Rejected, decode};
+use regressd::wire::recording;
+use std::fs;
+
+const KINDS: [Kind; 4] = [Kind::Metrics, Kind::Logs, Kind::Deployments, Kind::Control];
+
+/// Every message that is accepted, to be damaged.
+fn accepted() -> Vec<Vec<u8>> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/contract/accepted");
+    let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|kind| kind == "json"));
+    paths.sort();
+    paths.into_iter().map(|path| fs::read(path).unwrap()).collect()
+}
+
+fn taken_or_refused(payload: &[u8]) {
+    for kind in KINDS {
+        let mut facts = vec![Fact::Drain];
+        match decode(kind, payload, &mut facts) {
+            Ok(()) => facts[1..].iter().for_each(keeps_the_rules),
+            Err(rejected) => {
+                assert_eq!(facts, [Fact::Drain], "all or nothing");
+                assert!(!rejected.detail.is_empty() && rejected.detail.len() <= Rejected::DETAIL_BYTES_MAX);
+            }
+        }
+    }
+    // Its answer does not matter here, only that there is one.
+    let _ = recording::parse(payload);
+}
+
+fn keeps_the_rules(fact: &Fact) {
+    let (at, origin, labels) = match fact {
+        Fact::Sample(sample) => {
+            match &sample.reading {
+                Reading::Gauge(value) => assert!(value.is_finite()),
+                Reading::Counter(value) | Reading::Delta(value) => assert!(value.is_finite() && *value >= 0.0),
+                Reading::Histogram(buckets) => {
+                    assert_eq!(buckets.counts.len(), buckets.bounds.len() + 1);
+                    assert!(buckets.bounds.is_sorted_by(|a, b| a < b));
+                    assert!(buckets.bounds.iter().chain(&buckets.sum).all(|number| number.is_finite()));
+                }
+            }
+            assert!(!sample.metric.is_empty());
+            (sample.at, &sample.origin, &sample.labels)
+        }
+        Fact::Log(line) => (line.at, &line.origin, &line.labels),
+        _ => return,
+    };
+    assert!((946_684_800_000..4_102_444_800_000).contains(&at.0));
+    assert!(!origin.service.is_empty() && !origin.env.is_empty());
+    assert!(labels.is_sorted_by(|(a, _), (b, _)| a < b));
+}
+
+/// A piece of JSON made of the topics' own field names and values that are right, nearly right, or rubbish.
+fn piece() -> impl Strategy<Value = String> {
+    let leaf = prop::sample::select(vec![
+        "1790000000000",
+        "1790000000",
+        "0",
+        "-1",
+        "1e999",
+        "0.5",
+        "NaN",
+        "null",
+        "true",
+        "\"\"",
+        "\"prod\"",
+        "\"17\"",
+        "\"ERROR\"",
+        "\"counter\"",
+        "\"histogram\"",
+        "\"freeze\"",
+        "\"missed\"",
+        "\"\\ud800\"",
+        "\"\\u0000é\"",
+        "{}",
+        "[]",
+        "[1,2]",
+        "[2,1]",
+        "[1,2,3]",
+        "[\"a\",\"\"]",
+        "18446744073709551616",
+    ])
+    .prop_map(String::from);
+    leaf.prop_recursive(3, 40, 8, |inner| {
+        let name = prop::sample::select(vec![
+            "ts",
+            "id",
+            "service",
+            "env",
+            "version",
+            "instance",
+            "metric",
+            "kind",
+            "value",
+            "bounds",
+            "counts",
+            "sum",
+            "labels",
+            "severity",
+            "message",
+            "type",
+            "scope",
+            "from",
+            "to",
+            "by",
+            "verdict",
+            "deployment",
+            "recommendation",
+            "decision",
+            "instances",
+            "reversible",
+            "topic",
+            "payload",
+            "context",
+            "subject",
+        ]);
+        let fields = prop::collection::vec((name, inner.clone()), 0..12);
+        prop_oneof![
+            fields.prop_map(|fields| {
+                let fields: Vec<String> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+                format!("{{{}}}", fields.join(","))
+            }),
+            prop::collection::vec(inner, 0..4).prop_map(|items| format!("[{}]", items.join(","))),
+        ]
+    })
+}
+
+fn sample_of(service: &str, metric: &str, value: f64, labels: &[(String, String)]) -> String {
+    let labels: serde_json::Map<_, _> =
+        labels.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
+    serde_json::json!({"ts": 1_790_000_000_000i64, "service": service, "metric": metric, "value": value, "labels": labels})
+        .to_string()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_bytes(payload in prop::collection::vec(any::<u8>(), 0..200)) {
+        taken_or_refused(&payload);
+    }
+
+    #[test]
+    fn damaged_messages(
+        which in any::<prop::sample::Index>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4u8), 1..6),
+    ) {
+        let messages = accepted();
+        let mut payload = which.get(&messages).clone();
+        for (place, byte, how) in changes {
+            let place = place.index(payload.len() + 1);
+            match how {
+                0 => payload.truncate(place),
+                1 => payload.insert(place, byte),
+                _ if place == payload.len() => payload.push(byte),
+                2 => payload[place] = byte,
+                _ => drop(payload.remove(place)),
+            }
+        }
+        taken_or_refused(&payload);
+    }
+
+    #[test]
+    fn documents_of_our_own_words(document in piece()) {
+        taken_or_refused(document.as_bytes());
+    }
+
+    #[test]
+    fn a_sample_is_what_was_written(
+        service in "\\PC{1,20}",
+        metric in "[a-z.\"\\\\\n]{1,20}",
+        value in any::<f64>().prop_filter("JSON has no other", |value| value.is_finite()),
+        labels in prop::collection::btree_map("\\PC{1,8}", "\\PC{0,8}", 0..5),
+    ) {
+        let labels: Vec<(String, String)> = labels.into_iter().collect();
+        let payload = sample_of(&service, &metric, value, &labels);
+        let mut facts = Vec::new();
+        prop_assert_eq!(decode(Kind::Metrics, payload.as_bytes(), &mut facts), Ok(()));
+        let Fact::Sample(Sample { at, origin, metric: read, reading: Reading::Gauge(gauge), labels: pairs, .. }) = &facts[0]
+        else { panic!("{facts:?}") };
+        let expected = Origin { service: service.into(), env: "default".into(), ..Origin::default() };
+        prop_assert_eq!((*at, origin, &**read), (Time(1_790_000_000_000), &expected, &*metric));
+        // Reading the nearest float costs more than the few last bits are worth to a level or a count.
+        prop_assert!((gauge - value).abs() <= value.abs() * 8.0 * f64::EPSILON + f64::MIN_POSITIVE, "{gauge} {value}");
+        prop_assert!(pairs.iter().map(|(name, value)| (&**name, &**value)).eq(labels.iter().map(|(n, v)| (&**n, &**v))));
+    }
+
+    #[test]
+    fn a_log_message_is_what_was_written(message in "(\\PC|\n|\t){0,200}") {
+        let line = serde_json::json!({"ts": 1_790_000_000_000i64, "service": "s", "severity": 17, "message": message});
+        let payload = line.to_string();
+        let mut facts = Vec::new();
+        prop_assert_eq!(decode(Kind::Logs, payload.as_bytes(), &mut facts), Ok(()));
+        let Fact::Log(LogLine { severity, message: read, .. }) = &facts[0] else { panic!("{facts:?}") };
+        prop_assert_eq!((*severity, &**read), (Severity::Error, &*message));
+    }
+}
