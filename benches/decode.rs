@@ -10,7 +10,10 @@ use std::hint::black_box;
 
 fn sample(n: usize) -> String {
     format!(
-        r#"{{"ts":{},"service":"checkout","env":"prod","version":"1.42.0","instance":"checkout-7d9f-{:03}","metric":"http.server.error_ratio","value":{},"unit":"1","labels":{{"route":"/pay","method":"POST"}}}}"#,
+        concat!(
+            r#"{{"ts":{},"service":"checkout","env":"prod","version":"1.42.0","instance":"checkout-7d9f-{:03}","#,
+            r#""metric":"http.server.error_ratio","value":{},"unit":"1","labels":{{"route":"/pay","method":"POST"}}}}"#,
+        ),
         1_790_000_000_000u64 + n as u64,
         n % 7,
         0.013_245 + n as f64 / 1000.0,
@@ -23,15 +26,19 @@ fn array(n: usize) -> String {
 
 /// The bounds of OpenTelemetry's `http.server.request.duration`.
 fn histogram() -> String {
-    String::from(
-        r#"{"ts":1790000000000,"service":"checkout","env":"prod","version":"1.42.0","instance":"checkout-7d9f-abc","metric":"http.server.request.duration","kind":"histogram","unit":"s","bounds":[0.005,0.01,0.025,0.05,0.075,0.1,0.25,0.5,0.75,1,2.5,5,7.5,10],"counts":[3,12,155,871,430,120,66,12,3,1,0,0,1,0,0],"sum":93.4512,"labels":{"route":"/pay"}}"#,
-    )
+    String::from(concat!(
+        r#"{"ts":1790000000000,"service":"checkout","env":"prod","version":"1.42.0","instance":"checkout-7d9f-abc","#,
+        r#""metric":"http.server.request.duration","kind":"histogram","unit":"s","#,
+        r#""bounds":[0.005,0.01,0.025,0.05,0.075,0.1,0.25,0.5,0.75,1,2.5,5,7.5,10],"#,
+        r#""counts":[3,12,155,871,430,120,66,12,3,1,0,0,1,0,0],"sum":93.4512,"labels":{"route":"/pay"}}"#,
+    ))
 }
 
 fn log_line() -> String {
-    String::from(
-        r#"{"ts":1790000000000,"service":"checkout","env":"prod","version":"1.42.0","instance":"checkout-7d9f-abc","severity":"ERROR","message":"payment 8813 declined: upstream \"bank\" timeout after 3000 ms","labels":{}}"#,
-    )
+    String::from(concat!(
+        r#"{"ts":1790000000000,"service":"checkout","env":"prod","version":"1.42.0","instance":"checkout-7d9f-abc","#,
+        r#""severity":"ERROR","message":"payment 8813 declined: upstream \"bank\" timeout after 3000 ms","labels":{}}"#,
+    ))
 }
 
 fn messages(bench: &mut Criterion) {

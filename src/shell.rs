@@ -10,6 +10,7 @@ pub mod http;
 pub mod logging;
 pub mod publisher;
 pub mod pump;
+pub mod reload;
 pub mod replay;
 pub mod run;
 pub mod telemetry;

@@ -9,6 +9,7 @@ mod published;
 
 use regressd::engine::event::{Fact, Labels, Origin, Reading};
 use regressd::wire::inbound::{Kind, RejectReason, Rejected, decode};
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -81,6 +82,23 @@ fn a_long_log_message_is_cut_between_characters() {
         let Fact::Log(line) = &facts[0] else { panic!("{facts:?}") };
         // 65,536 bytes would end in the middle of a two-byte character, as the first one has one byte.
         assert_eq!(line.message, format!("a{}", unit.repeat(32_767)));
+    }
+}
+
+#[test]
+fn text_without_escapes_is_borrowed() {
+    for payload in [
+        r#"{"ts":1790000000000,"service":"s","version":"1","metric":"m","value":1,"labels":{"a":"b"}}"#,
+        r#"[{"ts":1790000000000,"service":"s","version":"1","metric":"m","value":1,"labels":{"a":"b"}}]"#,
+    ] {
+        let mut facts = Vec::new();
+        decode(Kind::Metrics, payload.as_bytes(), &mut facts).unwrap();
+        let Fact::Sample(sample) = &facts[0] else { panic!("{facts:?}") };
+        let (name, value) = &sample.labels[0];
+        let origin = &sample.origin;
+        for text in [&origin.service, origin.version.as_ref().unwrap(), &sample.metric, name, value] {
+            assert!(matches!(text, Cow::Borrowed(_)), "{text} was copied");
+        }
     }
 }
 

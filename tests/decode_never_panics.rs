@@ -137,8 +137,8 @@ fn piece() -> impl Strategy<Value = String> {
 fn sample_of(service: &str, metric: &str, value: f64, labels: &[(String, String)]) -> String {
     let labels: serde_json::Map<_, _> =
         labels.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
-    serde_json::json!({"ts": 1_790_000_000_000i64, "service": service, "metric": metric, "value": value, "labels": labels})
-        .to_string()
+    let ts = 1_790_000_000_000i64;
+    serde_json::json!({"ts": ts, "service": service, "metric": metric, "value": value, "labels": labels}).to_string()
 }
 
 proptest! {
@@ -185,13 +185,16 @@ proptest! {
         let payload = sample_of(&service, &metric, value, &labels);
         let mut facts = Vec::new();
         prop_assert_eq!(decode(Kind::Metrics, payload.as_bytes(), &mut facts), Ok(()));
-        let Fact::Sample(Sample { at, origin, metric: read, reading: Reading::Gauge(gauge), labels: pairs, .. }) = &facts[0]
-        else { panic!("{facts:?}") };
+        let Fact::Sample(Sample { at, origin, metric: name, reading, labels: pairs, .. }) = &facts[0] else {
+            panic!("{facts:?}")
+        };
+        let Reading::Gauge(gauge) = reading else { panic!("{reading:?}") };
         let expected = Origin { service: service.into(), env: "default".into(), ..Origin::default() };
-        prop_assert_eq!((*at, origin, &**read), (Time(1_790_000_000_000), &expected, &*metric));
+        prop_assert_eq!((*at, origin, &**name), (Time(1_790_000_000_000), &expected, &*metric));
         // Reading the nearest float costs more than the few last bits are worth to a level or a count.
         prop_assert!((gauge - value).abs() <= value.abs() * 8.0 * f64::EPSILON + f64::MIN_POSITIVE, "{gauge} {value}");
-        prop_assert!(pairs.iter().map(|(name, value)| (&**name, &**value)).eq(labels.iter().map(|(n, v)| (&**n, &**v))));
+        let pairs: Vec<(String, String)> = pairs.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
+        prop_assert_eq!(pairs, labels);
     }
 
     #[test]

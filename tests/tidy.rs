@@ -160,7 +160,8 @@ fn lines_are_clean() {
     for Source { path, text } in tracked() {
         for (number, line) in text.lines().enumerate() {
             let place = format!("{path}:{}", number + 1);
-            if line.ends_with([' ', '\t', '\r']) {
+            // Recorded messages are taken as they came.
+            if line.ends_with([' ', '\t', '\r']) && !path.contains(".json") {
                 wrong.push(format!("{place}: ends with white space"));
             }
             if path.ends_with(".rs") && line.chars().count() > WIDTH {

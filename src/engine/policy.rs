@@ -1,7 +1,7 @@
 //! What people decided in advance: the engine's settings, already checked and in the engine's own terms.
 //!
-//! The policy is passed into every `step` and never kept in the state, so that a reload is just another input. How it is
-//! written in a file is the shell's affair.
+//! The policy is passed into every `step` and never kept in the state, so that a reload is just another input. How it
+//! is written in a file is the shell's affair.
 
 use super::effect::Automation;
 use super::time::Span;

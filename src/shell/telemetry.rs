@@ -16,12 +16,6 @@ use prometheus::{Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The revision that was built, where the build said it.
-const REVISION: &str = match option_env!("REGRESSD_REVISION") {
-    Some(revision) => revision,
-    None => "unknown",
-};
-
 /// The label of a dead letter whose reason is on no list; bounds the label, whoever calls.
 const OTHER: &str = "other";
 
@@ -147,11 +141,7 @@ impl Metrics {
             checkpoint_bytes: new.int_gauge("checkpoint_bytes", "Size of the last checkpoint."),
             checkpoint_duration: new.gauge("checkpoint_duration_seconds", "How long the last checkpoint took."),
             checkpoint_failures: new.counter("checkpoint_failures_total", "Checkpoints that could not be written."),
-            registry: {
-                let build = new.gauges("build_info", "What was built, always 1.", &["version", "revision"]);
-                build.with_label_values(&[env!("CARGO_PKG_VERSION"), REVISION]).set(1.0);
-                new.registry()
-            },
+            registry: new.registry(),
         };
         metrics.start_at_zero();
         metrics

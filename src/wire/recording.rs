@@ -1,7 +1,7 @@
 //! The envelope of recordings: one JSON object a line, as `kcat -J` prints it.
 //!
-//! Read for `replay`, written for what a replay would have published. Binary payloads are not carried: what is not UTF-8
-//! is written with replacement characters. Brokers, timestamp types and other fields that kcat adds are ignored.
+//! Read for `replay`, written for what a replay would have published. Binary payloads are not carried: what is not
+//! UTF-8 is written with replacement characters. Brokers, timestamp types and other fields of kcat's are ignored.
 
 use super::outbound::Message;
 use super::text::Text;

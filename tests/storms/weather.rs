@@ -73,15 +73,21 @@ impl Climate {
             inputs.extend((0..8).map(|_| self.declaration(&mut noise)));
         }
         inputs.sort_by_key(|input| input.now);
-        Storm { policy: self.policy(&mut noise), inputs, deployments }
+        Storm { policy: self.policy(seed, &mut noise), inputs, deployments }
     }
 
-    fn policy(&self, noise: &mut Noise) -> Policy {
+    fn policy(&self, seed: u64, noise: &mut Noise) -> Policy {
         let mut policy = Policy::default();
         policy.watch.duration = Span::minutes(30);
         policy.gate.cooldown = Span::minutes(10);
-        policy.gate.service_limit = RateLimit { burst: 2, per_hour: 2.0 };
-        policy.gate.fleet_limit = RateLimit { burst: 3, per_hour: 4.0 };
+        policy.gate.service_limit = RateLimit { burst: 10, per_hour: 10.0 };
+        policy.gate.fleet_limit = RateLimit { burst: 20, per_hour: 40.0 };
+        // One of the three is tight, lest the tightest of all hides a leak in the others.
+        match seed % 3 {
+            0 => policy.gate.cooldown = Span::minutes(45),
+            1 => policy.gate.service_limit = RateLimit { burst: 1, per_hour: 1.5 },
+            _ => policy.gate.fleet_limit = RateLimit { burst: 3, per_hour: 4.0 },
+        }
         for service in 0..self.services {
             let level = match noise.below(8) {
                 0 if self.people => Automation::Shadow,

@@ -1,7 +1,7 @@
 //! Secrets: which settings look like one, and what is shown in their place.
 //!
-//! Every rendering, diff, debug print and mistake asks here. It errs towards hiding: a path to a key file is hidden too,
-//! which costs a look into the file, while a password in a log costs more.
+//! Every rendering, diff, debug print and mistake asks here. It errs towards hiding: a path to a key file is hidden
+//! too, which costs a look into the file, while a password in a log costs more.
 
 /// What is shown in place of a secret.
 pub const MASK: &str = "***";

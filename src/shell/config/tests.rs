@@ -129,6 +129,14 @@ fn mistakes_one_by_one() {
             "watch.lateness: expected at most watch.duration (10m); found 20m"
         }),
         ("[watch]\nahead = \"0s\"", "watch.ahead: expected a duration from 1s to 1h; found \"0s\""),
+    ] {
+        mistakes(text, &[], &[expected]);
+    }
+}
+
+#[test]
+fn values_out_of_range_or_form() {
+    for (text, expected) in [
         ("[gate.fleet_limit]\nburst = 0", {
             "gate.fleet_limit.burst: expected a whole number from 1 to 100000; found 0"
         }),

@@ -8,18 +8,27 @@ use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
+/// The revision that was built, where the build said it.
+pub const REVISION: &str = match option_env!("REGRESSD_REVISION") {
+    Some(revision) => revision,
+    None => "unknown",
+};
+
 const PREFIX: &str = "regressd";
 const CONSTANT: &str = "names and labels are constants, each used once; a test makes them all";
 
 pub struct Families(Registry);
 
 impl Families {
-    /// With the process' own metrics (`process_*`) where the system tells them.
+    /// With what was built, and the process' own metrics (`process_*`) where the system tells them.
     pub fn new() -> Families {
         let registry = Registry::new();
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self())).expect(CONSTANT);
-        Families(registry)
+        let families = Families(registry);
+        let build = families.gauges("build_info", "What was built, always 1.", &["version", "revision"]);
+        build.with_label_values(&[env!("CARGO_PKG_VERSION"), REVISION]).set(1.0);
+        families
     }
 
     pub fn registry(self) -> Registry {

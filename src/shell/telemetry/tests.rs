@@ -2,6 +2,7 @@
 //!
 //! They read the text that Prometheus reads.
 
+use super::families::REVISION;
 use super::*;
 use crate::engine::time::Time;
 

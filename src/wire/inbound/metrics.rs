@@ -1,6 +1,6 @@
 //! The metrics topic: samples.
 //!
-//! Checks what makes a reading usable (its kind, its sign, the shape of its histogram); JSON itself can't carry a number
+//! Checks what makes a reading usable: its kind, its sign, the shape of its histogram. JSON itself can't carry a number
 //! that is not finite, and the reader refuses those that would overflow.
 
 use super::document::Element;
