@@ -29,16 +29,24 @@ pub struct Scene {
     brokers: String,
     folder: PathBuf,
     http: SocketAddr,
+    /// More of `[kafka.properties]`.
+    properties: &'static str,
 }
 
 impl Scene {
     /// `name` is unique among the tests; the topics are called `<name>.metrics` and so on.
     pub fn new(kafka: &Kafka, name: &str) -> Scene {
+        Scene::with_properties(kafka, name, "")
+    }
+
+    /// `properties` are lines of TOML for librdkafka.
+    pub fn with_properties(kafka: &Kafka, name: &str, properties: &'static str) -> Scene {
         let scene = Scene {
             name: name.to_owned(),
             brokers: kafka.addresses(),
-            folder: scratch(&format!("scene-{name}-{}", std::process::id())),
+            folder: scratch(name),
             http: SocketAddr::from(([127, 0, 0, 1], free_port())),
+            properties,
         };
         kafka.create_topics(&TOPICS.map(|(kind, partitions)| (scene.topic(kind), partitions)));
         scene.configure("");
@@ -101,7 +109,7 @@ brokers = "{brokers}"
 group = "{name}"
 cluster = "edge"
 past_deployments = "judge"
-message_bytes_max = 1000000
+message_bytes_max = 500000
 
 [kafka.topics]
 metrics = ["{name}.metrics"]
@@ -111,6 +119,11 @@ control = ["{name}.control"]
 recommendations = "{name}.recommendations"
 audit = "{name}.audit"
 dead_letter = "{name}.dead-letter"
+
+[kafka.properties]
+# The group notices sooner that a killed member is gone.
+"session.timeout.ms" = "6000"
+{properties}
 
 [state]
 dir = "{state}"
@@ -130,6 +143,7 @@ level = "recommend"
             name = self.name,
             state = self.folder.join("state").display(),
             http = self.http,
+            properties = self.properties,
         )
     }
 }
