@@ -182,7 +182,7 @@ impl Engine {
     fn look(&mut self, policy: &Policy, now: Time, place: usize, last: bool, effects: &mut Vec<Effect>) {
         let watch = self.watches.get(place).clone();
         if !watch.said {
-            let findings = self.findings(policy, now, &watch);
+            let findings = self.findings(policy, now, place);
             let overflowed = self.fleet.has_overflowed(&watch.deployment.env, &watch.deployment.service);
             match verdict::so_far(policy, &findings) {
                 Some(found) => self.regression(policy, now, place, found, last, effects),
@@ -200,11 +200,15 @@ impl Engine {
         }
     }
 
-    fn findings(&mut self, policy: &Policy, now: Time, watch: &Watch) -> detect::Findings {
+    fn findings(&mut self, policy: &Policy, now: Time, place: usize) -> detect::Findings {
+        let watch = self.watches.get_mut(place);
         let upto = Watch::complete(now.min(watch.until + watch::GRACE));
         match self.fleet.find(&watch.deployment.env, &watch.deployment.service) {
             Some(service) => {
                 self.fleet.settle_env(service, upto);
+                if watch.begin() {
+                    learn::note_reference(&mut self.fleet, service, watch.start());
+                }
                 detect::look(&self.fleet, policy, service, &watch.deployment, upto)
             }
             None => detect::Findings { evidence: Vec::new(), coverage: Vec::new() },
@@ -362,6 +366,11 @@ fn audit(now: Time, deployment: &Deployment, watch: Option<&Watch>, event: Audit
 }
 
 impl Watch {
+    /// True the first time.
+    fn begin(&mut self) -> bool {
+        !std::mem::replace(&mut self.begun, true)
+    }
+
     /// Notes a hold; true the first time for its reason.
     fn hold(&mut self, reason: Reason) -> bool {
         let first = !self.held.contains(&reason);

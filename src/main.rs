@@ -4,7 +4,7 @@
 
 use clap::{Parser, Subcommand};
 use regressd::shell::config::{Config, check_config};
-use regressd::shell::{logging, replay, run};
+use regressd::shell::{demo, logging, replay, run};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -37,6 +37,15 @@ enum Command {
         #[arg(long)]
         drain: bool,
     },
+    /// Watch the daemon at work on a small made-up shop, with no Kafka and no configuration
+    Demo {
+        /// Go on in real time afterwards, with /metrics on port 9464, until Ctrl-C
+        #[arg(long)]
+        keep: bool,
+        /// Use this broker and topics named regressd-demo-* in place of a Kafka inside the process
+        #[arg(long, value_name = "HOST:PORT")]
+        kafka: Option<String>,
+    },
     /// Check a configuration file and name every mistake in it
     CheckConfig {
         #[arg(value_name = "FILE")]
@@ -52,14 +61,17 @@ enum Failure {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Run { config } => load(config.as_deref()).and_then(|config| {
+        Command::Run { config: file } => load(file.as_deref()).and_then(|config| {
             logging::start(&config.log).map_err(|error| Failure::Failed(error.to_string()))?;
-            run::run(config, run::Options::default()).map_err(|error| Failure::Failed(error.to_string()))
+            run::run(config, file).map_err(|error| Failure::Failed(error.to_string()))
         }),
         Command::Replay { config, from, drain } => load(config.as_deref()).and_then(|config| {
             let from = from.filter(|path| path != Path::new("-"));
             replay::replay(config, &replay::Options { from, drain }).map_err(Failure::Failed)
         }),
+        Command::Demo { keep, kafka } => {
+            demo::demo(&demo::DemoOptions { keep, kafka }).map_err(|error| Failure::Failed(error.to_string()))
+        }
         Command::CheckConfig { file } => match check_config(&file) {
             Ok(text) => print(&text),
             Err(mistakes) => Err(Failure::Mistaken(mistakes.0)),

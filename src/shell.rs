@@ -6,6 +6,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod consumer;
+pub mod demo;
 pub mod http;
 pub mod logging;
 pub mod publisher;

@@ -51,10 +51,12 @@ impl Scene {
         Scene { cluster, dir, producer }
     }
 
+    /// That broker notices that a member has left only when its session has run out, so sessions are short here.
     fn daemon(&self) -> Daemon {
         let brokers = self.cluster.bootstrap_servers();
         let text = format!(
             "[kafka]\nbrokers = \"{brokers}\"\ngroup = \"loop\"\npast_deployments = \"judge\"\n\
+             [kafka.properties]\n\"session.timeout.ms\" = \"6000\"\n\
              [state]\ndir = \"{}\"\n[http]\nlisten = \"127.0.0.1:0\"\n",
             self.dir.display()
         );

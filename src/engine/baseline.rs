@@ -13,16 +13,21 @@ use super::character::Class;
 use super::policy::Worse;
 use super::window::{Minute, Ring};
 use super::yardstick::{Tail, Yardstick};
-use expect::Expectation;
+use expect::{Expectation, Levels};
 use scale::Scale;
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 use week::Week;
 
 /// How many bins a window holds, and how many of the worst are left out of it: a natural burst lasts one to three.
-pub const HORIZONS: [(usize, usize); 4] = [(2, 0), (5, 1), (15, 3), (45, 6)];
+/// The shortest one takes the better of two: a single bin proves nothing.
+pub const HORIZONS: [(usize, usize); 4] = [(2, 1), (5, 1), (15, 3), (45, 6)];
 
 /// (horizon, lag in bins from the window's end to the reference) for which the drift is learned.
 pub const CELLS: [(usize, usize); 8] = [(0, 5), (0, 30), (0, 90), (1, 15), (1, 90), (2, 30), (2, 90), (3, 90)];
+
+/// The longest of these lags: so many levels are kept, 24 bytes each.
+const LONGEST_LAG: usize = 90;
 
 /// A stretch that is far off is left out of the yardstick for at most so many bins in a row; then it is the new normal.
 const INCIDENT_BINS: u32 = 120;
@@ -51,12 +56,18 @@ pub struct Baseline {
     pub apart_up: [Yardstick; 2 * HORIZONS.len()],
     pub apart_down: [Yardstick; 2 * HORIZONS.len()],
     turn: u32,
+    /// The levels before the change that is being watched, kept for as long as the watch lasts.
+    pub reference: Option<Levels>,
     /// Bins in a row that looked like an incident.
     odd: u32,
+    /// The levels before the stretch that looks like an incident.
+    sound: Option<Levels>,
     /// Minutes left out lately, oldest first.
     incidents: Vec<(Minute, Minute)>,
     flat_error: f64,
     season_error: f64,
+    /// The levels before each of the latest learned bins' successors, newest last.
+    levels: VecDeque<Option<Levels>>,
 }
 
 impl Default for Baseline {
@@ -74,10 +85,13 @@ impl Default for Baseline {
             apart_up: Default::default(),
             apart_down: Default::default(),
             turn: 0,
+            reference: None,
             odd: 0,
+            sound: None,
             incidents: Vec::new(),
             flat_error: 0.0,
             season_error: 0.0,
+            levels: VecDeque::new(),
         }
     }
 }
@@ -141,18 +155,36 @@ impl Baseline {
     pub fn skip(&mut self, upto: Minute) {
         self.learned = self.learned.max(upto);
         self.previous = None;
+        self.levels.clear();
     }
 
     fn learn_bin(&mut self, ring: &Ring, place: usize, minute: Minute, y: f64, sides: Sides) {
-        if self.looks_odd(ring, place, minute, sides) {
+        if self.levels.len() >= LONGEST_LAG {
+            self.levels.pop_front();
+        }
+        let odd = self.looks_odd(ring, place, minute, sides);
+        self.learn_unless(odd, ring, place, minute, y, sides);
+        // Levels move slowly: every other bin's stand for the next one's too.
+        let levels = match self.levels.back() {
+            Some(last) if minute % 2 != 0 => *last,
+            _ => self.levels(ring, place + 1),
+        };
+        self.levels.push_back(levels);
+    }
+
+    fn learn_unless(&mut self, odd: bool, ring: &Ring, place: usize, minute: Minute, y: f64, sides: Sides) {
+        if odd {
             self.odd += 1;
+            if self.odd == 1 {
+                self.sound = self.levels_before(30);
+            }
             if self.odd <= INCIDENT_BINS {
                 self.leave_out(minute);
                 return;
             }
-        } else {
-            self.odd = 0;
         }
+        self.odd = 0;
+        self.sound = None;
         if let Some(previous) = self.previous.replace(y) {
             let weight = (1.0 / (f64::from(self.bins) + 1.0)).max(0.005);
             // A jump counts for at most a few times the usual: one spike is not noise.
@@ -175,8 +207,11 @@ impl Baseline {
 
     fn learn_cell(&mut self, ring: &Ring, place: usize, minute: Minute, cell: usize, sides: Sides) {
         let (horizon, lag) = CELLS[cell];
-        let Some(reference) = (place + 1).checked_sub(lag) else { return };
-        let Some(expected) = self.expect(ring, reference, minute, HORIZONS[horizon].0) else { return };
+        let Some(levels) = self.levels_before(lag) else { return };
+        if self.incidents.iter().any(|&(from, to)| from <= levels.origin() && levels.origin() <= to) {
+            return;
+        }
+        let expected = self.expect(&levels, minute, HORIZONS[horizon].0);
         if lag == 90
             && horizon == 1
             && let Some(season) = expected.season
@@ -214,8 +249,9 @@ impl Baseline {
         if self.bins < 60 {
             return false;
         }
-        let Some(reference) = (place + 1).checked_sub(30) else { return false };
-        let Some(expected) = self.expect(ring, reference, minute, 2) else { return false };
+        // Inside a long incident the bins of half an hour ago are its own: what was before it stays the reference.
+        let Some(levels) = self.sound.or_else(|| self.levels_before(30)) else { return false };
+        let expected = self.expect(&levels, minute, HORIZONS[0].0);
         [(sides.up, true), (sides.down, false)].into_iter().any(|(watched, up)| {
             watched
                 && self
@@ -234,8 +270,10 @@ impl Baseline {
         }
     }
 
-    fn was_left_out(&self, minute: Minute) -> bool {
-        self.incidents.iter().any(|&(from, to)| from <= minute && minute <= to)
+    /// The levels that stood `lag` bins before the end of a window that ends with the bin that is being learned.
+    fn levels_before(&self, lag: usize) -> Option<Levels> {
+        // The newest entry stands before the bin being learned, one bin before the window's end.
+        *self.levels.get((self.levels.len() + 1).checked_sub(lag)?)?
     }
 
     /// How surprising a drift is over a horizon, the reference lying `lag` bins before the window's end.
@@ -259,6 +297,11 @@ impl Baseline {
         let single = (instances.max(2) as f64).sqrt();
         let floor = self.floor(width, cell.looks()) * single.min(3.0);
         cell.tail(floor, width as f64 / 2.0)
+    }
+
+    /// Distances learned at the shortest horizon.
+    pub fn apart_looks(&self) -> u32 {
+        self.apart_up[0].looks().max(self.apart_down[0].looks())
     }
 
     /// Learns how far one instance stood apart at a moment when nothing was deployed.

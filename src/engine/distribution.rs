@@ -143,8 +143,8 @@ mod tests {
     fn levels_are_bounds_near_the_quantiles() {
         let mut distribution = Distribution::default();
         assert!(!distribution.learn(&buckets(&[30, 10, 0, 0, 0])));
-        assert!(distribution.learn(&buckets(&[30, 60, 20, 1, 0])));
-        assert_eq!(distribution.levels(), [0.1, 0.5]);
+        assert!(distribution.learn(&buckets(&[30, 60, 20, 10, 0])));
+        assert_eq!(distribution.levels(), [0.1, 0.5, 1.0], "{:?}", distribution);
         assert!(!distribution.learn(&buckets(&[1, 1, 1, 1, 1])), "chosen once");
     }
 

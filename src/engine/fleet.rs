@@ -76,12 +76,8 @@ impl Fleet {
             Reading::Delta(_) => Nature::Rate,
             Reading::Histogram(_) => Nature::Distribution,
         };
-        let name = Fingerprint::new()
-            .add(&sample.origin.env)
-            .add(&sample.origin.service)
-            .add(&sample.metric)
-            .labels(&sample.labels);
-        let series_name = series_fingerprint(&sample.origin, name);
+        let series_name =
+            series_fingerprint(&sample.origin, Fingerprint::new().add(&sample.metric).labels(&sample.labels));
         let place = match self.series_by_name.get(series_name) {
             Some(place) => place,
             None => {
@@ -189,8 +185,7 @@ impl Fleet {
             return Err(Full);
         };
         let signal_of = &mut owner.signals[signal];
-        signal_of.series.push(Series::new(instance, at, signal_of.tracks.len()));
-        let series = (signal_of.series.len() - 1) as u32;
+        let series = signal_of.add_series(Series::new(instance, at, signal_of.tracks.len())) as u32;
         let place = Place { service: service as u32, signal: signal as u32, series };
         self.series_by_name.set(series_name, place);
         Ok(place)
@@ -260,38 +255,15 @@ fn name_of(sample: &Sample) -> u64 {
 
 fn new_signal(sample: &Sample, nature: Nature) -> Signal {
     let class = class_of(&sample.metric, sample.unit.as_deref());
+    // Failures that are counted when there are any: no sample is a zero.
     let eventlike = class == Class::Errors && matches!(sample.reading, Reading::Delta(_));
-    let first = if nature == Nature::Distribution { Feature::Average } else { Feature::Level };
-    Signal {
-        metric: sample.metric.as_ref().into(),
-        name: display_name(&sample.metric, sample.labels.iter().map(|(name, value)| (name.as_ref(), value.as_ref())))
-            .into(),
-        unit: sample.unit.as_deref().map(Into::into),
-        class,
-        nature: if eventlike { Nature::Events } else { nature },
-        partner: None,
-        born: minute_of(sample.at),
-        tracks: vec![Track::new(first)],
-        series: Vec::new(),
-        distribution: None,
-        latest: Minute::MIN,
-        learned_apart: Minute::MIN,
-    }
+    let nature = if eventlike { Nature::Events } else { nature };
+    let labels = sample.labels.iter().map(|(name, value)| (name.as_ref(), value.as_ref()));
+    let name = display_name(&sample.metric, labels);
+    Signal::new(&sample.metric, name, sample.unit.as_deref(), class, nature, minute_of(sample.at))
 }
 
 fn log_signal(severity: &str, at: Time) -> Signal {
-    Signal {
-        metric: format!("logs.{severity}").into(),
-        name: format!("logs.{severity}").into(),
-        unit: None,
-        class: Class::Errors,
-        nature: Nature::Events,
-        partner: None,
-        born: minute_of(at),
-        tracks: vec![Track::new(Feature::Level)],
-        series: Vec::new(),
-        distribution: None,
-        latest: Minute::MIN,
-        learned_apart: Minute::MIN,
-    }
+    let metric = format!("logs.{severity}");
+    Signal::new(&metric, metric.clone(), None, Class::Errors, Nature::Events, minute_of(at))
 }

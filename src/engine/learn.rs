@@ -11,6 +11,10 @@ use super::window::Minute;
 
 /// Instances whose distance from the rest is learned each minute, in turn.
 const APART: usize = 4;
+/// Later, a distance is learned every so many minutes.
+const EVERY: usize = 4;
+/// Distances learned before that is enough.
+const YOUNG: u32 = 240;
 
 pub fn roll(fleet: &mut Fleet, policy: &Policy, service: usize, signal: usize, minute: Minute) {
     let owner = &mut fleet.services[service];
@@ -35,15 +39,13 @@ fn learn_apart(fleet: &mut Fleet, service: usize, signal: usize, minute: Minute,
     fleet.services[service].signals[signal].learned_apart = minute;
     let turn = minute.rem_euclid(1 << 20) as usize;
     for track in 0..fleet.services[service].signals[signal].tracks.len() {
-        for step in 0..=APART.min(count) {
-            // The shortest horizon of several instances, and a longer one of one instance.
-            let horizon = if step < APART.min(count) { 0 } else { 1 + turn % 3 };
+        let young = fleet.services[service].signals[signal].tracks[track].baseline.apart_looks() < YOUNG;
+        for (turn, horizon) in looks(young, turn, track, count) {
             let owner = &fleet.services[service];
-            let series = &owner.signals[signal].series[(turn * APART + step) % count];
-            if owner.instances[series.instance as usize].last < minute {
+            let one = owner.signals[signal].series[turn % count].instance;
+            if owner.instances[one as usize].last < minute {
                 continue;
             }
-            let one = series.instance;
             if let Some(away) = arms::learn_apart(owner, &owner.signals[signal], track, one, minute, horizon) {
                 fleet.services[service].signals[signal].tracks[track].baseline.learn_apart(horizon, away, worse);
             }
@@ -51,10 +53,36 @@ fn learn_apart(fleet: &mut Fleet, service: usize, signal: usize, minute: Minute,
     }
 }
 
+/// Which instances (in turn) are looked at over which horizon this minute: several over the shortest and one over a
+/// longer while little is known, later one every few minutes.
+fn looks(young: bool, turn: usize, track: usize, count: usize) -> Vec<(usize, usize)> {
+    if young {
+        let short = (0..APART.min(count)).map(|step| (turn * APART + step, 0));
+        return short.chain([(turn * APART, 1 + turn % 3)]).collect();
+    }
+    if !(turn + track).is_multiple_of(EVERY) {
+        return Vec::new();
+    }
+    let round = turn / EVERY;
+    vec![(round, if round.is_multiple_of(2) { 0 } else { 1 + round / 2 % 3 })]
+}
+
 /// Brings every signal of a service up to date, before a watch stops the learning.
 pub fn catch_up(fleet: &mut Fleet, policy: &Policy, service: usize, minute: Minute) {
     for signal in 0..fleet.services[service].signals.len() {
         roll(fleet, policy, service, signal, minute);
+    }
+}
+
+/// Notes what a change that takes effect before minute `start` will be held against; kept while the watch lasts.
+pub fn note_reference(fleet: &mut Fleet, service: usize, start: Minute) {
+    let owner = &mut fleet.services[service];
+    for signal in 0..owner.signals.len() {
+        for track in &mut owner.signals[signal].tracks {
+            let reference = track.total.place_of(start - 1);
+            track.baseline.reference = track.baseline.levels(&track.total, reference);
+        }
+        arms::note_offsets(owner, signal, start);
     }
 }
 

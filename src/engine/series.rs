@@ -25,6 +25,8 @@ pub struct Series {
     next: u8,
     /// One a track.
     pub rings: Vec<Ring>,
+    /// By track, how far this instance usually stands apart from the rest, as known when the watch began.
+    pub apart: Vec<Option<f32>>,
 }
 
 /// What became of a reading.
@@ -47,6 +49,7 @@ impl Series {
             recent: [Time::MIN; RECENT],
             next: 0,
             rings: vec![Ring::default(); tracks],
+            apart: Vec::new(),
         }
     }
 

@@ -146,6 +146,32 @@ impl Service {
         (requests > 0.0).then_some(Bin { minute, num: errors as f32, den: requests as f32 })
     }
 
+    /// One instance's bins of a track over `[from, upto]`, in order.
+    pub fn bins_of(
+        &self,
+        signal: &Signal,
+        track: usize,
+        instance: u32,
+        from: Minute,
+        upto: Minute,
+        mut each: impl FnMut(Bin),
+    ) {
+        let leading = signal.partner.and_then(|place| self.signals.get(place as usize));
+        if signal.nature == Nature::Events && leading.is_none() {
+            return (from..=upto).filter_map(|minute| self.bin_of(signal, track, instance, minute)).for_each(each);
+        }
+        // Where errors are counted against requests, the requests say which minutes there are.
+        let (lead, lead_track) = leading.map_or((signal, track), |partner| (partner, 0));
+        let Some(ring) = lead.series_of(instance).and_then(|series| series.rings.get(lead_track)) else { return };
+        for bin in ring.between(from, upto.saturating_add(1)) {
+            if leading.is_none() && signal.nature != Nature::Rate {
+                each(*bin);
+            } else if let Some(bin) = self.bin_of(signal, track, instance, bin.minute) {
+                each(bin);
+            }
+        }
+    }
+
     fn alive(&self, instance: u32, minute: Minute) -> bool {
         self.instances.get(instance as usize).is_some_and(|each| each.first <= minute && minute <= each.last)
     }

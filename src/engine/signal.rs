@@ -38,6 +38,8 @@ pub struct Signal {
     pub born: Minute,
     pub tracks: Vec<Track>,
     pub series: Vec<Series>,
+    /// By place of the instance: one more than the place of its series, 0 where it has none.
+    by_instance: Vec<u32>,
     pub distribution: Option<Distribution>,
     /// The newest minute that a sample fell into.
     pub latest: Minute,
@@ -98,9 +100,41 @@ impl Signal {
         }
     }
 
+    /// A signal without series yet.
+    pub fn new(metric: &str, name: String, unit: Option<&str>, class: Class, nature: Nature, born: Minute) -> Signal {
+        let first = if nature == Nature::Distribution { Feature::Average } else { Feature::Level };
+        Signal {
+            metric: metric.into(),
+            name: name.into(),
+            unit: unit.map(Into::into),
+            class,
+            nature,
+            partner: None,
+            born,
+            tracks: vec![Track::new(first)],
+            series: Vec::new(),
+            by_instance: Vec::new(),
+            distribution: None,
+            latest: Minute::MIN,
+            learned_apart: Minute::MIN,
+        }
+    }
+
+    /// Adds a series; its place.
+    pub fn add_series(&mut self, series: Series) -> usize {
+        let instance = series.instance as usize;
+        if self.by_instance.len() <= instance {
+            self.by_instance.resize(instance + 1, 0);
+        }
+        self.series.push(series);
+        self.by_instance[instance] = self.series.len() as u32;
+        self.series.len() - 1
+    }
+
     /// The series of an instance, if it has one.
     pub fn series_of(&self, instance: u32) -> Option<&Series> {
-        self.series.iter().find(|series| series.instance == instance)
+        let place = (*self.by_instance.get(instance as usize)?).checked_sub(1)?;
+        self.series.get(place as usize)
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Watch {
     /// The regression was found; its verdict is written down.
     pub found: bool,
     pub superseded: bool,
+    /// What it is held against was noted.
+    pub begun: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,9 +54,15 @@ impl Watch {
             held: Vec::new(),
             found: false,
             superseded: false,
+            begun: false,
         };
         watch.reschedule(now);
         watch
+    }
+
+    /// The first minute that lies wholly after the change.
+    pub fn start(&self) -> Minute {
+        minute_of(self.deployment.at) + 1
     }
 
     pub fn phase(&self, now: Time) -> Phase {

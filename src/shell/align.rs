@@ -26,6 +26,9 @@ pub const WAIT_MS: u64 = 10_000;
 /// Names a partition among those that are aligned.
 pub type Slot = usize;
 
+/// Topic and number of a partition.
+type Name = (Arc<str>, i32);
+
 /// A message that waits for its turn.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Waiting {
@@ -63,8 +66,8 @@ pub struct Align {
 }
 
 struct Lane {
-    /// Topic and number: decide between equal timestamps, so that the order does not depend on the assignment's.
-    name: (Arc<str>, i32),
+    /// Decides between equal timestamps, so that the order does not depend on the assignment's.
+    name: Name,
     queue: VecDeque<Waiting>,
     bytes: usize,
     /// Has nothing more to show, or has been given up on; until its next message.
@@ -122,7 +125,7 @@ impl Align {
 
     /// The message whose turn it is. `now_ms` is any clock that only goes forward.
     pub fn next(&mut self, now_ms: u64, mut at_end: impl FnMut(Slot) -> bool) -> Next {
-        let mut first: Option<(Time, &(Arc<str>, i32), Slot)> = None;
+        let mut first: Option<(Time, &Name, Slot)> = None;
         let mut held_up = false;
         for (slot, lane) in self.lanes.iter_mut().enumerate() {
             let Some(lane) = lane else { continue };

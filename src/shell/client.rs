@@ -19,6 +19,9 @@ pub fn settings(kafka: &Kafka, defaults: &[(&str, &str)]) -> ClientConfig {
         settings.set(name, value);
     }
     settings.set("bootstrap.servers", &kafka.brokers);
+    // Left alone, rust-rdkafka asks the `log` crate, which nobody here listens to.
+    let debug = tracing::enabled!(target: "librdkafka", tracing::Level::DEBUG);
+    settings.set_log_level(if debug { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
     settings
 }
 

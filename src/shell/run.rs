@@ -18,6 +18,7 @@ use super::consumer::partitions::Partitions;
 use super::http::{Health, NotReady, Server, ServerError};
 use super::publisher::Publisher;
 use super::pump::{Outgoing, Pump};
+use super::reload::Reloader;
 use super::telemetry::Metrics;
 use super::topics::Topics;
 use crate::engine::event::Fact;
@@ -65,7 +66,7 @@ pub enum RunError {
     Http(#[from] ServerError),
     #[error("kafka: {0}")]
     Kafka(#[from] KafkaError),
-    #[error("the run loop could not be started: {0}")]
+    #[error("a thread or a signal could not be had: {0}")]
     Thread(std::io::Error),
     #[error("the run loop broke down")]
     Panicked,
@@ -169,17 +170,21 @@ impl Daemon {
     }
 }
 
-/// Runs until SIGTERM or SIGINT, or until it can't go on. A second signal ends the process at once.
+/// Runs until SIGTERM or SIGINT, or until it can't go on, and follows the changes of its configuration file. A second
+/// signal ends the process at once.
 ///
 /// # Errors
 /// What kept it from starting, or ended it.
-pub fn run(config: Arc<Config>, options: Options) -> Result<(), RunError> {
+pub fn run(config: Arc<Config>, file: Option<PathBuf>) -> Result<(), RunError> {
     let asked = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
         // In this order: the second signal finds the flag set by the first.
         signal_hook::flag::register_conditional_shutdown(signal, 1, asked.clone()).map_err(RunError::Thread)?;
         signal_hook::flag::register(signal, asked.clone()).map_err(RunError::Thread)?;
     }
+    let metrics = Arc::new(Metrics::new());
+    let (reloader, reloads) = Reloader::start(file, config.clone(), metrics.clone()).map_err(RunError::Thread)?;
+    let options = Options { clock: Clock::Wall, reloads: Some(reloads), metrics: Some(metrics) };
     let daemon = Daemon::start(config.clone(), options)?;
     let (brokers, http) = (&*config.kafka.brokers, daemon.http_addr());
     tracing::info!(version = env!("CARGO_PKG_VERSION"), brokers, %http, policy = &*config.policy.hash, "started");
@@ -190,6 +195,7 @@ pub fn run(config: Arc<Config>, options: Options) -> Result<(), RunError> {
         tracing::info!("asked to stop");
     }
     let outcome = daemon.stop();
+    drop(reloader);
     tracing::info!("stopped");
     outcome
 }
@@ -293,7 +299,6 @@ impl Turning {
         let Some(reloads) = &self.reloads else { return };
         for config in reloads.try_iter() {
             tracing::info!(policy = &*config.policy.hash, "a new policy is in force");
-            self.report.metrics.config_loaded(&config.policy.hash);
             self.pump.reload(config, self.topics.clone(), &mut self.out);
             self.memory.want();
         }

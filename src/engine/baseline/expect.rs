@@ -4,7 +4,20 @@
 //! expecting, else by the recent trend: an interval, not a line. A deviation is the distance outside of it.
 
 use super::{Baseline, HORIZONS};
-use crate::engine::window::{Minute, Ring};
+use crate::engine::window::{Bin, Minute, Ring};
+use serde::{Deserialize, Serialize};
+
+/// The levels before a moment, on the track's scale: what an expectation starts from. 20 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Levels {
+    recent: f32,
+    hour: f32,
+    /// Per bin, over the hour.
+    slope: f32,
+    /// The last minute before the moment, and minutes from bin to bin.
+    origin: Minute,
+    step: Minute,
+}
 
 /// The interval in which a mean over a window is no surprise, on the track's scale.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,73 +34,61 @@ const RECENT: usize = 10;
 const HOUR: usize = 60;
 /// Fewer bins than this before the moment are no reference.
 const FEWEST: usize = 5;
+/// Bins for which a trend is believed to go on.
+const TREND: f64 = 45.0;
+
+impl Levels {
+    /// The last minute before the moment.
+    pub fn origin(&self) -> Minute {
+        self.origin
+    }
+}
 
 impl Baseline {
-    /// What is expected of a window of `width` bins that ends with `minute`, from the bins before place `reference`.
-    pub fn expect(&self, ring: &Ring, reference: usize, minute: Minute, width: usize) -> Option<Expectation> {
+    /// The levels of the bins before place `reference`.
+    pub fn levels(&self, ring: &Ring, reference: usize) -> Option<Levels> {
         let scale = self.scale?;
         if reference < FEWEST {
             return None;
         }
-        let recent = self.level(ring, reference.saturating_sub(RECENT), reference, false)?;
-        let hour = self.level(ring, reference.saturating_sub(HOUR), reference, true).unwrap_or(recent);
-        let (recent, hour) = (scale.of(recent), scale.of(hour));
-        let origin = ring.get(reference - 1)?.minute;
-        let step = ring.get(reference - 1)?.minute - ring.get(reference.saturating_sub(RECENT))?.minute;
-        let step = (step / (RECENT as Minute - 1)).max(1);
+        let start = reference.saturating_sub(RECENT);
+        let (origin, first) = (ring.get(reference - 1)?.minute, ring.get(start)?.minute);
+        let recent = scale.of(Window::of(ring, start, reference, &[]).trimmed()?);
+        let from = reference.saturating_sub(HOUR);
+        let hour = Window::of(ring, from, reference, &self.incidents);
+        // With too little left after the incidents, they are better than nothing.
+        let mut hour = if hour.len >= 15 { hour } else { Window::of(ring, from, reference, &[]) };
+        let slope = hour.slope(&scale).unwrap_or(0.0);
+        let hour = hour.trimmed().map_or(recent, |level| scale.of(level));
+        let step = ((origin - first) / (reference - start).saturating_sub(1).max(1) as Minute).max(1);
+        Some(Levels { recent: recent as f32, hour: hour as f32, slope: slope as f32, origin, step })
+    }
+
+    /// What is expected of a window of `width` bins that ends with `minute`.
+    pub fn expect(&self, levels: &Levels, minute: Minute, width: usize) -> Expectation {
+        let &Levels { recent, hour, slope, origin, step } = levels;
+        let (recent, hour) = (f64::from(recent), f64::from(hour));
         let middle = minute - width as Minute * step / 2;
-        let (mut low, mut high) = (recent.min(hour), recent.max(hour));
-        let flat = 0.5 * (recent + hour);
-        let shifted = |base: f64, age: Minute| {
-            self.week.shift(origin - age * step, middle).map(|(usual, weekly)| {
-                let weekly = weekly.unwrap_or(usual);
-                (base + usual.min(weekly), base + usual.max(weekly))
-            })
-        };
         let season = self.week.shift(origin - 15 * step, middle).map(|shift| shift.0);
-        match (shifted(recent, RECENT as Minute / 2), shifted(hour, HOUR as Minute / 2)) {
-            (Some(a), Some(b)) if self.season_helps() => {
-                low = a.0.min(b.0);
-                high = a.1.max(b.1);
-            }
-            _ => {
-                let trend = self.trend(ring, reference, middle, step).unwrap_or(0.0);
-                low = low.min(recent + trend);
-                high = high.max(recent + trend);
-            }
-        }
-        Some(Expectation { low, high, flat, season })
-    }
-
-    /// Where the last hour's trend would lead, from now to `middle`; damped, for trends end.
-    fn trend(&self, ring: &Ring, reference: usize, middle: Minute, step: Minute) -> Option<f64> {
-        let scale = self.scale?;
-        let start = reference.checked_sub(HOUR)?;
-        let half = HOUR / 2;
-        let before = scale.of(self.level(ring, start, start + half, true)?);
-        let after = scale.of(self.level(ring, start + half, reference, true)?);
-        let per_bin = (after - before) / half as f64;
-        let ahead = f64::from(middle - ring.get(reference - 1)?.minute) / f64::from(step);
-        Some(per_bin * ahead.clamp(0.0, 45.0))
-    }
-
-    /// The level of the bins at `[from, to)`, the outer fifths left out, and incidents too where enough is left.
-    fn level(&self, ring: &Ring, from: usize, to: usize, without_incidents: bool) -> Option<f64> {
-        if without_incidents && !self.incidents.is_empty() {
-            let mut kept: Vec<(f64, f64, f64)> = ring
-                .places(from, to)
-                .filter(|bin| !self.was_left_out(bin.minute))
-                .filter_map(|bin| Some((bin.value()?, f64::from(bin.num), f64::from(bin.den))))
-                .collect();
-            if kept.len() >= 15 {
-                return trimmed(&mut kept);
+        let mut expected =
+            Expectation { low: recent.min(hour), high: recent.max(hour), flat: 0.5 * (recent + hour), season };
+        if season.is_some() && self.season_helps() {
+            let ages = [(recent, RECENT as Minute / 2), (hour, HOUR as Minute / 2)];
+            let shifted = ages.map(|(level, age)| {
+                self.week.shift(origin - age * step, middle).map(|(usual, weekly)| {
+                    let weekly = weekly.unwrap_or(usual);
+                    (level + usual.min(weekly), level + usual.max(weekly))
+                })
+            });
+            if let [Some(a), Some(b)] = shifted {
+                (expected.low, expected.high) = (a.0.min(b.0), a.1.max(b.1));
+                return expected;
             }
         }
-        let mut kept: Vec<(f64, f64, f64)> = ring
-            .places(from, to)
-            .filter_map(|bin| Some((bin.value()?, f64::from(bin.num), f64::from(bin.den))))
-            .collect();
-        trimmed(&mut kept)
+        let ahead = (f64::from(middle - origin) / f64::from(step)).clamp(0.0, TREND);
+        let led = recent + f64::from(slope) * ahead;
+        (expected.low, expected.high) = (expected.low.min(led), expected.high.max(led));
+        expected
     }
 
     /// How far the window that ends before place `end` lies outside of what was expected, on one side; negative inside.
@@ -102,28 +103,71 @@ impl Baseline {
 
 /// The pooled value of the bins at `[from, to)`, the `drop` highest (or lowest) left out.
 pub fn pooled(ring: &Ring, from: usize, to: usize, drop: usize, highest: bool) -> Option<f64> {
-    let mut bins: Vec<(f64, f64, f64)> =
-        ring.places(from, to).filter_map(|bin| Some((bin.value()?, f64::from(bin.num), f64::from(bin.den)))).collect();
-    if drop > 0 && bins.len() > drop {
-        bins.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-        if highest {
-            bins.truncate(bins.len() - drop);
-        } else {
-            bins.drain(..drop);
-        }
+    let mut window = Window::of(ring, from, to, &[]);
+    if window.len > drop {
+        let kept = window.len - drop;
+        if highest { window.cut(0, kept) } else { window.cut(drop, window.len) }
+    } else {
+        window.ratio(0, window.len)
     }
-    ratio(&bins)
 }
 
-fn trimmed(bins: &mut [(f64, f64, f64)]) -> Option<f64> {
-    bins.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-    let cut = bins.len() / 5;
-    ratio(&bins[cut..bins.len() - cut])
+/// A few bins on the stack, with their values.
+struct Window {
+    bins: [(f32, Bin); HOUR],
+    len: usize,
 }
 
-fn ratio(bins: &[(f64, f64, f64)]) -> Option<f64> {
-    let (num, den) = bins.iter().fold((0.0, 0.0), |(num, den), bin| (num + bin.1, den + bin.2));
-    (den > 0.0).then(|| num / den)
+impl Window {
+    fn of(ring: &Ring, from: usize, to: usize, without: &[(Minute, Minute)]) -> Window {
+        let mut window = Window { bins: [(0.0, Bin { minute: 0, num: 0.0, den: 0.0 }); HOUR], len: 0 };
+        for bin in ring.places(from.max(to.saturating_sub(HOUR)), to) {
+            if bin.den > 0.0 && !without.iter().any(|&(from, to)| from <= bin.minute && bin.minute <= to) {
+                window.bins[window.len] = (bin.num / bin.den, *bin);
+                window.len += 1;
+            }
+        }
+        window
+    }
+
+    /// The pooled value without the lowest and the highest fifth.
+    fn trimmed(&mut self) -> Option<f64> {
+        let cut = self.len / 5;
+        self.cut(cut, self.len - cut)
+    }
+
+    /// The pooled value of the ranks `[low, high)`; puts the bins out of order.
+    fn cut(&mut self, low: usize, high: usize) -> Option<f64> {
+        let by_value = |a: &(f32, Bin), b: &(f32, Bin)| a.0.total_cmp(&b.0);
+        if low > 0 && low < self.len {
+            self.bins[..self.len].select_nth_unstable_by(low, by_value);
+        }
+        if high > low && high < self.len {
+            self.bins[low..self.len].select_nth_unstable_by(high - low, by_value);
+        }
+        self.ratio(low, high)
+    }
+
+    fn ratio(&self, low: usize, high: usize) -> Option<f64> {
+        let bins = self.bins.get(low..high)?;
+        let (num, den) =
+            bins.iter().fold((0.0, 0.0), |(num, den), (_, bin)| (num + f64::from(bin.num), den + f64::from(bin.den)));
+        (den > 0.0).then(|| num / den)
+    }
+
+    /// The slope a bin between the two halves' levels, while the bins are in order.
+    fn slope(&self, scale: &super::scale::Scale) -> Option<f64> {
+        if self.len < HOUR / 2 {
+            return None;
+        }
+        let half = self.len / 2;
+        let part = |from: usize, to: usize| {
+            let mut window = Window { bins: [self.bins[0]; HOUR], len: to - from };
+            window.bins[..to - from].copy_from_slice(&self.bins[from..to]);
+            window.trimmed()
+        };
+        Some((scale.of(part(half, self.len)?) - scale.of(part(0, half)?)) / half as f64)
+    }
 }
 
 #[cfg(test)]

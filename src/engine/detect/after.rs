@@ -4,6 +4,7 @@
 //! far the same mean drifted over as long a time at other moments.
 
 use super::{Finding, Look, SETTLING, direction, onset};
+use crate::engine::baseline::expect::{Levels, pooled};
 use crate::engine::baseline::{HORIZONS, Sides};
 use crate::engine::character::Character;
 use crate::engine::effect::{Lack, Method};
@@ -24,9 +25,6 @@ pub fn after_against_expected(look: &Look, place: usize, track: usize, character
     if end <= judged.total.place_of(look.start) {
         return lacking(Lack::NoSamples);
     }
-    if reference < (look.policy.detection.min_history.as_minutes() as usize).min(10) {
-        return lacking(Lack::TooYoung);
-    }
     if judged.baseline.is_sparse() {
         return Alone {
             finding: None,
@@ -35,22 +33,25 @@ pub fn after_against_expected(look: &Look, place: usize, track: usize, character
         };
     }
     let mut alone = Alone { finding: None, smallest_change: None, lack: None };
+    let Some(levels) = judged.baseline.reference else { return lacking(Lack::TooYoung) };
     for horizon in 0..HORIZONS.len() {
         let sides = Sides::of(character.worse, judged.baseline.scale());
         for up in [true, false] {
             if (up && sides.up) || (!up && sides.down) {
-                at_horizon(look, judged, (place, track), (reference, end), horizon, up, &mut alone);
+                at_horizon(look, judged, (place, track), (reference, end), &levels, horizon, up, &mut alone);
             }
         }
     }
     alone
 }
 
+#[expect(clippy::too_many_arguments, reason = "one look has this many coordinates")]
 fn at_horizon(
     look: &Look,
     track: &Track,
     name: (usize, usize),
     (reference, end): (usize, usize),
+    levels: &Levels,
     horizon: usize,
     up: bool,
     alone: &mut Alone,
@@ -62,7 +63,7 @@ fn at_horizon(
     }
     let (ring, baseline) = (&track.total, &track.baseline);
     let (Some(scale), Some(last)) = (baseline.scale(), ring.get(end - 1)) else { return };
-    let Some(expected) = baseline.expect(ring, reference, last.minute, width) else { return };
+    let expected = baseline.expect(levels, last.minute, width);
     let Some(size) = baseline.deviation(ring, end, horizon, &expected, up) else { return };
     let lag = end - reference;
     // Beyond the longest lag that was learned, drift goes on as a random walk does.
@@ -77,9 +78,7 @@ fn at_horizon(
     if size <= 0.0 {
         return;
     }
-    let Some(current) =
-        crate::engine::baseline::expect::pooled(ring, end - width, end, drop, up != scale.is_mirrored())
-    else {
+    let Some(current) = pooled(ring, end - width, end, drop, up != scale.is_mirrored()) else {
         return;
     };
     let expected_value = scale.value(edge);

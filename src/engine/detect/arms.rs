@@ -28,6 +28,9 @@ const GONE: Minute = 5;
 /// Minutes of an instance's own past that its offset needs.
 const PAST: usize = 15;
 
+/// Services with more instances than this are not searched for the one that differs: the cost grows with the square.
+const COMPARED: usize = 64;
+
 impl Arms {
     pub fn of(service: &Service, deployment: &Deployment, start: Minute, upto: Minute) -> Arms {
         let running = |last: Minute| last + GONE >= upto.min(service.latest);
@@ -61,50 +64,71 @@ fn fresh(changed: Minute, first: Minute, start: Minute) -> bool {
     changed > first && changed >= start - 3
 }
 
-/// A minute of an arm: numerator and denominator.
-type Slice = Vec<(Minute, f64, f64)>;
+/// A minute that both arms have: numerator and denominator of each.
+#[derive(Clone, Copy, Debug)]
+pub struct Both {
+    minute: Minute,
+    ours: (f64, f64),
+    theirs: (f64, f64),
+}
 
-/// The bins of some instances over `[from, upto]`, by minute, in order.
-pub fn slice(service: &Service, signal: &Signal, track: usize, arm: &[u32], from: Minute, upto: Minute) -> Slice {
-    let mut minutes = Slice::new();
-    for minute in from..=upto {
-        let (mut num, mut den) = (0.0, 0.0);
+impl Both {
+    fn our_value(&self) -> f64 {
+        self.ours.0 / self.ours.1
+    }
+}
+
+/// The minutes over `[from, upto]` that both arms have, in order.
+fn side_by_side(
+    service: &Service,
+    signal: &Signal,
+    track: usize,
+    (new, old): (&[u32], &[u32]),
+    from: Minute,
+    upto: Minute,
+) -> Vec<Both> {
+    let length = (upto - from + 1).clamp(0, 200);
+    let mut minutes: Vec<Both> =
+        (from..from + length).map(|minute| Both { minute, ours: (0.0, 0.0), theirs: (0.0, 0.0) }).collect();
+    for (arm, is_new) in [(new, true), (old, false)] {
         for &instance in arm {
-            if let Some(bin) = service.bin_of(signal, track, instance, minute) {
+            service.bins_of(signal, track, instance, from, upto, |bin| {
                 let weight = if signal.nature == Nature::Gauge { 1.0 / f64::from(bin.den.max(1e-9)) } else { 1.0 };
-                num += f64::from(bin.num) * weight;
-                den += f64::from(bin.den) * weight;
-            }
-        }
-        if den > 0.0 {
-            minutes.push((minute, num, den));
+                if let Some(both) = minutes.get_mut((bin.minute - from) as usize) {
+                    let sum = if is_new { &mut both.ours } else { &mut both.theirs };
+                    sum.0 += f64::from(bin.num) * weight;
+                    sum.1 += f64::from(bin.den) * weight;
+                }
+            });
         }
     }
+    minutes.retain(|each| each.ours.1 > 0.0 && each.theirs.1 > 0.0);
     minutes
 }
 
-fn ratio<'a>(bins: impl Iterator<Item = &'a (Minute, f64, f64)>) -> Option<f64> {
-    let (num, den) = bins.fold((0.0, 0.0), |(num, den), bin| (num + bin.1, den + bin.2));
+fn ratio(parts: impl Iterator<Item = (f64, f64)>) -> Option<f64> {
+    let (num, den) = parts.fold((0.0, 0.0), |(num, den), part| (num + part.0, den + part.1));
     (den > 0.0).then(|| num / den)
 }
 
-/// The pooled value without the `drop` worst minutes.
-fn robust(bins: &[(Minute, f64, f64)], drop: usize, highest: bool) -> Option<f64> {
-    let mut kept = bins.to_vec();
-    if drop > 0 && kept.len() > drop {
-        kept.sort_by(|a, b| (a.1 / a.2).total_cmp(&(b.1 / b.2)));
-        let cut = if highest { kept.len() - drop..kept.len() } else { 0..drop };
-        kept.drain(cut);
-    }
-    ratio(kept.iter())
+fn ours(bins: &[Both]) -> Option<f64> {
+    ratio(bins.iter().map(|bin| bin.ours))
 }
 
-/// The minutes that both slices have.
-fn common(a: &Slice, b: &Slice) -> (Slice, Slice) {
-    let both = |one: &Slice, other: &Slice| {
-        one.iter().filter(|bin| other.binary_search_by_key(&bin.0, |each| each.0).is_ok()).copied().collect()
-    };
-    (both(a, b), both(b, a))
+fn theirs(bins: &[Both]) -> Option<f64> {
+    ratio(bins.iter().map(|bin| bin.theirs))
+}
+
+/// Our pooled value without the `drop` worst minutes.
+fn robust(bins: &[Both], drop: usize, highest: bool) -> Option<f64> {
+    if drop == 0 || bins.len() <= drop {
+        return ours(bins);
+    }
+    let mut kept: Vec<(f64, (f64, f64))> = bins.iter().map(|bin| (bin.our_value(), bin.ours)).collect();
+    let cut = if highest { kept.len() - drop } else { drop };
+    kept.select_nth_unstable_by(cut, |a, b| a.0.total_cmp(&b.0));
+    let kept = if highest { &kept[..cut] } else { &kept[cut..] };
+    ratio(kept.iter().map(|each| each.1))
 }
 
 pub struct Compared {
@@ -131,7 +155,7 @@ pub fn one_against_peers(look: &Look, place: usize, track: usize, character: &Ch
     let running: Vec<u32> = (0..look.service.instances.len() as u32)
         .filter(|&i| look.service.instances[i as usize].last + GONE >= look.upto)
         .collect();
-    if running.len() < 3 || running.len() > 64 {
+    if running.len() < 3 || running.len() > COMPARED {
         return None;
     }
     let spread = (running.len() as f64).log10();
@@ -159,21 +183,19 @@ fn compare(
     let signal = &look.service.signals[place];
     let baseline = &signal.tracks[track].baseline;
     let from = look.start + SETTLING;
-    let (ours, theirs) = common(
-        &slice(look.service, signal, track, new, from, look.upto),
-        &slice(look.service, signal, track, old, from, look.upto),
-    );
-    if ours.len() < HORIZONS[0].0 {
+    let bins = side_by_side(look.service, signal, track, (new, old), from, look.upto);
+    if bins.len() < HORIZONS[0].0 {
         return None;
     }
-    let pair = Pair { look, name: (place, track), baseline, new, old, method, ours: &ours, theirs: &theirs };
-    let mut compared = Compared { finding: None, smallest_change: None, enough: ours.len() >= HORIZONS[1].0 };
+    let enough = bins.len() >= HORIZONS[1].0;
+    let pair = Pair { look, name: (place, track), baseline, new, old, method, bins };
+    let mut compared = Compared { finding: None, smallest_change: None, enough };
     if baseline.is_sparse() {
         compared.finding = pair.rare(signal, character);
         return Some(compared);
     }
     let scale = baseline.scale()?;
-    let offset = offset(look, signal, track, scale, new, old);
+    let offset = offset(signal, track, new);
     if signal.class == Class::Traffic && offset.is_none() {
         return None;
     }
@@ -188,18 +210,43 @@ fn compare(
     Some(compared)
 }
 
-/// How far the carriers stood apart before the change, where they ran before it.
-fn offset(look: &Look, signal: &Signal, track: usize, scale: &Scale, new: &[u32], old: &[u32]) -> Option<f64> {
-    let (from, upto) = (look.start - 62, look.start - 2);
-    let (ours, theirs) = common(
-        &slice(look.service, signal, track, new, from, upto),
-        &slice(look.service, signal, track, old, from, upto),
-    );
-    if ours.len() < PAST {
+/// How far the carriers stood apart before the change; none if any of them is new.
+fn offset(signal: &Signal, track: usize, new: &[u32]) -> Option<f64> {
+    let mut sum = 0.0;
+    for &instance in new {
+        sum += f64::from(*signal.series_of(instance)?.apart.get(track)?.as_ref()?);
+    }
+    Some(sum / new.len() as f64)
+}
+
+/// Notes, before a watch, how far each instance of a signal usually stands apart from the rest.
+pub fn note_offsets(service: &mut Service, signal: usize, start: Minute) {
+    let judged = &service.signals[signal];
+    let instances: Vec<u32> = judged.series.iter().map(|series| series.instance).collect();
+    let (from, upto) = (start - 62, start - 2);
+    let running = |each: &u32| service.instances[*each as usize].last + GONE >= upto;
+    let mut noted = Vec::with_capacity(instances.len());
+    for &one in &instances {
+        let rest: Vec<u32> = instances.iter().copied().filter(|&each| each != one).filter(running).collect();
+        let of_track = |track: usize| {
+            let scale = judged.tracks[track].baseline.scale()?;
+            let past = side_by_side(service, judged, track, (&[one], &rest), from, upto);
+            usual(&past, scale).map(|usual| usual as f32)
+        };
+        let worth = instances.len() <= COMPARED && !rest.is_empty();
+        noted.push((0..judged.tracks.len()).map(|track| worth.then(|| of_track(track)).flatten()).collect());
+    }
+    for (series, apart) in service.signals[signal].series.iter_mut().zip(noted) {
+        series.apart = apart;
+    }
+}
+
+/// How far apart two arms usually are; none where that is not known.
+fn usual(past: &[Both], scale: &Scale) -> Option<f64> {
+    if past.len() < PAST {
         return None;
     }
-    let fifth = ours.len() / 5;
-    Some(scale.of(robust(&ours, fifth, true)?) - scale.of(robust(&theirs, fifth, true)?))
+    Some(scale.of(robust(past, past.len() / 5, true)?) - scale.of(theirs(past)?))
 }
 
 struct Pair<'a> {
@@ -209,17 +256,15 @@ struct Pair<'a> {
     new: &'a [u32],
     old: &'a [u32],
     method: Method,
-    ours: &'a Slice,
-    theirs: &'a Slice,
+    bins: Vec<Both>,
 }
 
 impl Pair<'_> {
     fn at_horizon(&self, scale: &Scale, horizon: usize, up: bool, offset: Option<f64>, compared: &mut Compared) {
         let (width, drop) = HORIZONS[horizon];
-        let Some(first) = self.ours.len().checked_sub(width) else { return };
+        let Some(first) = self.bins.len().checked_sub(width) else { return };
         let highest = up != scale.is_mirrored();
-        let (Some(new), Some(old)) = (robust(&self.ours[first..], drop, highest), ratio(self.theirs[first..].iter()))
-        else {
+        let (Some(new), Some(old)) = (robust(&self.bins[first..], drop, highest), theirs(&self.bins[first..])) else {
             return;
         };
         let expected = scale.of(old) + offset.unwrap_or(0.0);
@@ -256,11 +301,11 @@ impl Pair<'_> {
 
     /// The first of the minutes, without a break up to now, in which at least half of the difference was there.
     fn onset(&self, scale: &Scale, expected: f64, size: f64, up: bool) -> Minute {
-        let far = |bin: &&(Minute, f64, f64)| {
-            let away = scale.of(bin.1 / bin.2) - expected;
+        let far = |bin: &&Both| {
+            let away = scale.of(bin.our_value()) - expected;
             (if up { away } else { -away }) >= 0.5 * size
         };
-        self.ours.iter().rev().take_while(far).last().map_or(self.look.upto, |bin| bin.0)
+        self.bins.iter().rev().take_while(far).last().map_or(self.look.upto, |bin| bin.minute)
     }
 
     /// Minutes with events among all minutes, new against old, exactly (Fisher 1935; one-sided, conditional on the sum).
@@ -271,15 +316,20 @@ impl Pair<'_> {
         if !sides.up {
             return None;
         }
-        let eventful = |bins: &Slice| bins.iter().filter(|bin| scale.is_eventful(bin.1 / bin.2)).count() as u64;
         // The old arm instance by instance, with its past: each instance's minute is one chance.
-        let mut before = Slice::new();
+        let (mut bad_before, mut all_before, mut sum) = (0, 0, (0.0, 0.0));
         for &instance in self.old {
-            before.extend(slice(look.service, signal, track, &[instance], look.start - 60, look.upto));
+            look.service.bins_of(signal, track, instance, look.start - 60, look.upto, |bin| {
+                bad_before += u64::from(bin.value().is_some_and(|value| scale.is_eventful(value)));
+                all_before += 1;
+                sum = (sum.0 + f64::from(bin.num), sum.1 + f64::from(bin.den));
+            });
         }
-        let (bad, all) = (eventful(self.ours), self.ours.len() as u64);
-        let (bad_before, all_before) = (eventful(&before), before.len() as u64);
-        let (new, old) = (ratio(self.ours.iter())?, ratio(before.iter())?);
+        let first =
+            self.bins.iter().find(|bin| scale.is_eventful(bin.our_value())).map_or(look.start, |bin| bin.minute);
+        let bad = self.bins.iter().filter(|bin| scale.is_eventful(bin.our_value())).count() as u64;
+        let all = self.bins.len() as u64;
+        let (new, old) = (ours(&self.bins)?, ratio([sum].into_iter())?);
         if bad < 3 || all_before < 10 {
             return None;
         }
@@ -297,7 +347,7 @@ impl Pair<'_> {
             samples_baseline: all_before,
             samples_current: all,
             instances: self.new.to_vec(),
-            onset: self.ours.iter().find(|bin| scale.is_eventful(bin.1 / bin.2)).map_or(look.start, |bin| bin.0),
+            onset: first,
         })
     }
 }
@@ -317,22 +367,11 @@ pub fn learn_apart(
         signal.series.iter().map(|series| series.instance).filter(|&each| each != one).filter(alive).collect();
     let (width, drop) = HORIZONS[horizon];
     let from = minute - width as Minute + 1;
-    let (ours, theirs) = common(
-        &slice(service, signal, track, &[one], from, minute),
-        &slice(service, signal, track, &rest, from, minute),
-    );
-    if ours.len() < width.min(2) || ours.len() * 2 < width {
+    let window = side_by_side(service, signal, track, (&[one], &rest), from, minute);
+    if window.len() < width.min(2) || window.len() * 2 < width {
         return None;
     }
-    let away = scale.of(robust(&ours, drop.min(ours.len() / 3), true)?) - scale.of(ratio(theirs.iter())?);
-    let (past, past_theirs) = common(
-        &slice(service, signal, track, &[one], from - 40, from - 1),
-        &slice(service, signal, track, &rest, from - 40, from - 1),
-    );
-    if past.len() < PAST {
-        return Some([away, f64::NAN]);
-    }
-    let fifth = past.len() / 5;
-    let usual = scale.of(robust(&past, fifth, true)?) - scale.of(robust(&past_theirs, fifth, true)?);
-    Some([away, away - usual])
+    let away = scale.of(robust(&window, drop.min(window.len() / 3), true)?) - scale.of(theirs(&window)?);
+    let past = side_by_side(service, signal, track, (&[one], &rest), from - 40, from - 1);
+    Some([away, usual(&past, scale).map_or(f64::NAN, |usual| away - usual)])
 }

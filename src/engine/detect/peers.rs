@@ -45,12 +45,13 @@ fn moves(look: &Look, finding: &Finding, peer: &Service, signal: &Signal) -> Opt
         let eventful = after.filter(|bin| bin.value().is_some_and(|value| scale.is_eventful(value))).count();
         return Some(up && eventful >= 3);
     }
+    let levels = baseline.levels(ring, reference)?;
     let mut answer = None;
     for horizon in 0..HORIZONS.len() - 1 {
         if end < ring.place_of(look.start) + HORIZONS[horizon].0 {
             continue;
         }
-        let expected = baseline.expect(ring, reference, look.upto, HORIZONS[horizon].0)?;
+        let expected = baseline.expect(&levels, look.upto, HORIZONS[horizon].0);
         let size = baseline.deviation(ring, end, horizon, &expected, up)?;
         let tail = baseline.tail(horizon, end - reference, up);
         let too = size > 0.0 && tail.log10_p(size) < MOVED;

@@ -28,7 +28,10 @@ pub fn rare_events(look: &Look, place: usize, track: usize, character: &Characte
     if newborn && signal.class != Class::Errors {
         return None;
     }
-    let scale = judged.baseline.scale().copied().unwrap_or(Scale::Ratio { offset: 0.5 });
+    let counted = judged.total.last().map_or(1.0, |bin| f64::from(bin.den));
+    // Without a past there is no scale: one event is its unit, as a share of what is counted against.
+    let one = Scale::Ratio { offset: if counted > 1.5 { 1.0 / counted } else { 0.5 } };
+    let scale = judged.baseline.scale().copied().unwrap_or(one);
     if !Sides::of(character.worse, Some(&scale)).up {
         return None;
     }

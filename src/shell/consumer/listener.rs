@@ -170,6 +170,14 @@ impl ClientContext for Listener {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        match error.rdkafka_error_code() {
+            // The end of a partition comes along this way too, and is none.
+            Some(RDKafkaErrorCode::PartitionEOF) => return,
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                tracing::warn!(reason, "an input topic does not exist; once it does, it is read from its beginning");
+            }
+            _ => {}
+        }
         tracing::debug!(%error, reason, "consumer");
         self.metrics.kafka_failed(client::trouble(&error));
         let mut pulse = self.feel();

@@ -228,9 +228,8 @@ impl Intake {
 
     fn tell(&self, code: RDKafkaErrorCode) {
         match code {
-            RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => {
-                tracing::warn!("an input topic does not exist; once it does, it is read from its beginning");
-            }
+            // Told with the topic's name, or as an outage, elsewhere.
+            RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => {}
             RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure => return,
             code => tracing::warn!(%code, "the consumer reports trouble and goes on"),
         }
