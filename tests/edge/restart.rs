@@ -21,11 +21,12 @@ const LAST: &str = "last";
 /// As shares of the input: shortly after the first deployments, between the others, and near the end.
 const INTERRUPTED_AT: [f64; 3] = [0.6, 0.7, 0.8];
 
-/// Small sips. Else the daemon would have read everything before somebody could interrupt it.
+/// Small sips. Else the daemon would have read everything before somebody could interrupt it. A sip is larger than a
+/// batch, or the broker would serve only the first of the partitions asked for.
 const SLOWLY: &str = r#"
 "queued.min.messages" = "20"
-"fetch.message.max.bytes" = "16384"
-"fetch.queue.backoff.ms" = "100"
+"fetch.message.max.bytes" = "65536"
+"fetch.queue.backoff.ms" = "50"
 "#;
 
 #[test]
