@@ -31,6 +31,8 @@ const LONGEST_LAG: usize = 90;
 
 /// A stretch that is far off is left out of the yardstick for at most so many bins in a row; then it is the new normal.
 const INCIDENT_BINS: u32 = 120;
+/// A stretch of at most so many bins is a burst, not an incident.
+const BURST: u32 = 5;
 /// How unlikely (log10) a bin must be to count as an incident's.
 const INCIDENT: f64 = -4.5;
 /// Bins needed before a scale is chosen.
@@ -60,6 +62,8 @@ pub struct Baseline {
     pub reference: Option<Levels>,
     /// Bins in a row that looked like an incident.
     odd: u32,
+    /// What would have been learned from it: learned after all if it turns out to be a short burst.
+    pending: Vec<(u8, bool, f32)>,
     /// The levels before the stretch that looks like an incident.
     sound: Option<Levels>,
     /// Minutes left out lately, oldest first.
@@ -87,6 +91,7 @@ impl Default for Baseline {
             turn: 0,
             reference: None,
             odd: 0,
+            pending: Vec::new(),
             sound: None,
             incidents: Vec::new(),
             flat_error: 0.0,
@@ -180,9 +185,18 @@ impl Baseline {
             }
             if self.odd <= INCIDENT_BINS {
                 self.leave_out(minute);
+                self.hold_back(ring, place, minute, sides);
                 return;
             }
         }
+        if self.odd <= BURST {
+            // Bursts are part of what is normal, and the next one must not surprise.
+            for (cell, up, size) in std::mem::take(&mut self.pending) {
+                let cells = if up { &mut self.up } else { &mut self.down };
+                cells[usize::from(cell)].learn(f64::from(size));
+            }
+        }
+        self.pending.clear();
         self.odd = 0;
         self.sound = None;
         if let Some(previous) = self.previous.replace(y) {
@@ -218,16 +232,43 @@ impl Baseline {
         {
             self.compare_models(ring, place, horizon, &expected, season);
         }
-        if sides.up
-            && let Some(size) = self.deviation(ring, place + 1, horizon, &expected, true)
-        {
-            self.up[cell].learn(size.max(0.0));
+        for up in [true, false] {
+            if let Some(size) = self.watched_deviation(ring, place, horizon, &expected, sides, up) {
+                let cells = if up { &mut self.up } else { &mut self.down };
+                cells[cell].learn(size);
+            }
         }
-        if sides.down
-            && let Some(size) = self.deviation(ring, place + 1, horizon, &expected, false)
-        {
-            self.down[cell].learn(size.max(0.0));
+    }
+
+    /// Works out what an odd bin would teach, without learning it yet.
+    fn hold_back(&mut self, ring: &Ring, place: usize, minute: Minute, sides: Sides) {
+        if self.odd > BURST {
+            return;
         }
+        for cell in [0, 1, 2, 3] {
+            let (horizon, lag) = CELLS[cell];
+            let Some(levels) = self.levels_before(lag) else { continue };
+            let expected = self.expect(&levels, minute, HORIZONS[horizon].0);
+            for up in [true, false] {
+                if let Some(size) = self.watched_deviation(ring, place, horizon, &expected, sides, up) {
+                    self.pending.push((cell as u8, up, size as f32));
+                }
+            }
+        }
+    }
+
+    /// The size of a deviation on a side that is watched, zero if there is none.
+    fn watched_deviation(
+        &self,
+        ring: &Ring,
+        place: usize,
+        horizon: usize,
+        expected: &Expectation,
+        sides: Sides,
+        up: bool,
+    ) -> Option<f64> {
+        let watched = if up { sides.up } else { sides.down };
+        watched.then(|| self.deviation(ring, place + 1, horizon, expected, up).map(|size| size.max(0.0))).flatten()
     }
 
     /// Keeps account of whether the season predicts better than no season.

@@ -32,6 +32,8 @@ pub struct Look<'a> {
     pub deployment: &'a Deployment,
     /// The first minute that lies wholly after the change.
     pub start: Minute,
+    /// The first minute in which starting up no longer excuses anything.
+    pub settled: Minute,
     /// The last minute that is complete.
     pub upto: Minute,
     /// Minutes a watch lasts.
@@ -67,15 +69,18 @@ pub struct Findings {
     pub coverage: Vec<Coverage>,
 }
 
-/// Minutes after the change in which starting up excuses much.
+/// Minutes after a process began in which starting up excuses much.
 pub const SETTLING: Minute = 2;
+/// Instances that began so many minutes after the change are still its roll-out.
+const ROLL_OUT: Minute = 10;
 
 pub fn look(fleet: &Fleet, policy: &Policy, place: usize, deployment: &Deployment, upto: Minute) -> Findings {
     let service = &fleet.services[place];
     let start = minute_of(deployment.at) + 1;
     let length = (policy.watch.duration.0 / 60_000).max(1) as Minute;
     let arms = Arms::of(service, deployment, start, upto);
-    let mut look = Look { fleet, policy, service, deployment, start, upto, length, arms, judged: 0.0 };
+    let settled = settled(service, start);
+    let mut look = Look { fleet, policy, service, deployment, start, settled, upto, length, arms, judged: 0.0 };
     look.judged = judged(&look);
     let (mut evidence, mut coverage) = (Vec::new(), Vec::new());
     for (place, signal) in service.signals.iter().enumerate() {
@@ -117,10 +122,17 @@ fn judge(look: &Look, place: usize, track: usize, character: &Character) -> (Opt
         seen.lack = alone.lack;
         seen.smallest_change = alone.smallest_change.or(seen.smallest_change);
         take(alone.finding.filter(|finding| !peers::share(look, finding, signal)));
-        take(rare::rare_events(look, place, track, character));
+        take(rare::rare_events(look, place, track, character).filter(|finding| !peers::share(look, finding, signal)));
         take(arms::one_against_peers(look, place, track, character));
     }
     (best, seen)
+}
+
+/// Counted from the last start of an instance that the roll-out explains.
+fn settled(service: &Service, start: Minute) -> Minute {
+    let started = service.instances.iter().map(|each| each.started);
+    let last = started.filter(|&began| began >= start - 2 && began <= start + ROLL_OUT).max();
+    last.map_or(start, |began| start.max(began + 1)) + SETTLING
 }
 
 /// How many (track, side) pairs this look judges.

@@ -209,10 +209,18 @@ impl Fleet {
             },
             Reading::Histogram(buckets) => put_histogram(signal, place.series as usize, sample.at, buckets),
         };
+        let restarted = series_restarted(signal, place.series as usize, minute);
         service.see(instance, sample.origin.version.as_deref(), minute);
+        if restarted {
+            service.instances[instance].started = minute;
+        }
         service.signals[place.signal as usize].touch(minute);
         taken
     }
+}
+
+fn series_restarted(signal: &Signal, series: usize, minute: Minute) -> bool {
+    signal.series[series].restarted == minute
 }
 
 fn put_histogram(signal: &mut Signal, series: usize, at: Time, buckets: &Buckets) -> Taken {

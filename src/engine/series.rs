@@ -21,6 +21,8 @@ pub struct Series {
     pub first: Minute,
     /// The last cumulative reading.
     last: Option<(Time, f64)>,
+    /// The last minute in which the cumulative reading fell: the process began anew.
+    pub restarted: Minute,
     recent: [Time; RECENT],
     next: u8,
     /// One a track.
@@ -46,6 +48,7 @@ impl Series {
             instance,
             first: minute_of(at),
             last: None,
+            restarted: Minute::MIN,
             recent: [Time::MIN; RECENT],
             next: 0,
             rings: vec![Ring::default(); tracks],
@@ -89,6 +92,9 @@ impl Series {
             Some((then, _)) if at <= then => None,
             Some((then, before)) => {
                 self.last = Some((at, value));
+                if value < before {
+                    self.restarted = minute_of(at);
+                }
                 let gained = if value < before { value } else { value - before };
                 let length = (at - then).as_seconds().max(1.0);
                 Some(gained * Span::MINUTE.as_seconds() / length)

@@ -42,6 +42,8 @@ pub struct Instance {
     /// The version before the last change, and when that came.
     pub before: Option<Arc<str>>,
     pub changed: Minute,
+    /// When its process last began, as far as that shows: first seen, another version, a counter from zero.
+    pub started: Minute,
     pub first: Minute,
     pub last: Minute,
 }
@@ -76,6 +78,7 @@ impl Service {
                     version: version.map(Arc::from),
                     before: None,
                     changed: minute,
+                    started: minute,
                     first: minute,
                     last: minute,
                 });
@@ -96,6 +99,7 @@ impl Service {
             if version.is_some() && instance.version.as_deref() != version {
                 instance.before = std::mem::replace(&mut instance.version, version.map(Arc::from));
                 instance.changed = minute;
+                instance.started = minute;
             }
         }
     }

@@ -265,7 +265,7 @@ mod tests {
             for said in &stage.said[heard..] {
                 let bad = deployed.iter().find(|deploy| *deploy.id == *said.deployment.id);
                 if let (Action::Rollback, Some(bad), "issued") = (said.action, bad, said.lifecycle.word()) {
-                    script.advised(at, &said.thread, bad);
+                    script.advised(said.at, &said.thread, bad);
                 }
             }
         }
@@ -275,6 +275,10 @@ mod tests {
         assert!(stage.held.contains(&Reason::Cooldown), "{:?}", stage.held);
         for harmless in ["deploy-7783", "deploy-7784"] {
             assert_eq!(stage.about(harmless), [(Action::None, VerdictKind::Clean)], "{harmless}");
+        }
+        for back in ["rollback-1", "rollback-2"] {
+            let said = stage.about(back);
+            assert!(said.iter().all(|(_, verdict)| *verdict != VerdictKind::Regression), "{back}: {said:?}");
         }
         assert!(stage.about("deploy-7785").contains(&regression(Action::Escalate)), "the cart");
     }

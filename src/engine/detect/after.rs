@@ -3,7 +3,7 @@
 //! The reference is frozen at the change; the expectation carries it along the season. Each horizon is measured by how
 //! far the same mean drifted over as long a time at other moments.
 
-use super::{Finding, Look, SETTLING, direction, onset};
+use super::{Finding, Look, direction, onset};
 use crate::engine::baseline::expect::{Levels, pooled};
 use crate::engine::baseline::{HORIZONS, Sides};
 use crate::engine::character::Character;
@@ -57,7 +57,7 @@ fn at_horizon(
     alone: &mut Alone,
 ) {
     let (width, drop) = HORIZONS[horizon];
-    let settled = track.total.place_of(look.start + SETTLING);
+    let settled = track.total.place_of(look.settled);
     if end < settled + width {
         return;
     }

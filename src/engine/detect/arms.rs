@@ -3,11 +3,11 @@
 //! Whatever hits both cancels out. Where a carrier ran before the change under the same name, its own past difference is
 //! taken off too (difference in differences). The yardstick is how far any one instance stood apart from the rest before.
 
-use super::{Finding, Look, SETTLING, direction};
+use super::{Finding, Look, direction};
 use crate::engine::baseline::scale::Scale;
 use crate::engine::baseline::{Baseline, HORIZONS, Sides};
 use crate::engine::character::{Character, Class};
-use crate::engine::effect::Method;
+use crate::engine::effect::{Direction, Method};
 use crate::engine::event::Deployment;
 use crate::engine::service::Service;
 use crate::engine::signal::{Nature, Signal};
@@ -152,6 +152,8 @@ pub fn new_against_old(look: &Look, place: usize, track: usize, character: &Char
 
 /// Each instance against all others, where the whole service changed: one bad pod among many.
 pub fn one_against_peers(look: &Look, place: usize, track: usize, character: &Character) -> Option<Finding> {
+    // Where it is known who carries the change, nobody else can be evidence against it.
+    let suspects = |each: &&u32| look.arms.new.is_empty() || look.arms.new.contains(each);
     let running: Vec<u32> = (0..look.service.instances.len() as u32)
         .filter(|&i| look.service.instances[i as usize].last + GONE >= look.upto)
         .collect();
@@ -161,14 +163,33 @@ pub fn one_against_peers(look: &Look, place: usize, track: usize, character: &Ch
     let spread = (running.len() as f64).log10();
     running
         .iter()
+        .filter(suspects)
         .filter_map(|&one| {
             let rest: Vec<u32> = running.iter().copied().filter(|&each| each != one).collect();
             let mut finding =
                 compare(look, place, track, character, &[one], &rest, Method::InstanceAgainstPeers)?.finding?;
+            if !worse_than_itself(look, &finding, one, character) {
+                return None;
+            }
             finding.log10_p = (finding.log10_p + spread).min(0.0);
             Some(finding)
         })
         .max_by(|a, b| a.surprise().total_cmp(&b.surprise()))
+}
+
+/// Whether an instance moved against its own past too: it must not stand out because the others moved.
+fn worse_than_itself(look: &Look, finding: &Finding, one: u32, character: &Character) -> bool {
+    let signal = &look.service.signals[finding.signal];
+    let Some(scale) = signal.tracks[finding.track].baseline.scale() else { return true };
+    let (mut count, mut sum) = (0, (0.0, 0.0));
+    look.service.bins_of(signal, finding.track, one, look.start - 62, look.start - 2, |bin| {
+        let weight = if signal.nature == Nature::Gauge { 1.0 / f64::from(bin.den.max(1e-9)) } else { 1.0 };
+        (count, sum) = (count + 1, (sum.0 + f64::from(bin.num) * weight, sum.1 + f64::from(bin.den) * weight));
+    });
+    let Some(before) = ratio([sum].into_iter()).filter(|_| count >= PAST) else { return true };
+    let change = scale.relative_change(before, finding.current);
+    let increase = (finding.direction == Direction::Increase) != scale.is_mirrored();
+    (if increase { change } else { -change }) >= character.min_change
 }
 
 fn compare(
@@ -182,7 +203,7 @@ fn compare(
 ) -> Option<Compared> {
     let signal = &look.service.signals[place];
     let baseline = &signal.tracks[track].baseline;
-    let from = look.start + SETTLING;
+    let from = look.settled;
     let bins = side_by_side(look.service, signal, track, (new, old), from, look.upto);
     if bins.len() < HORIZONS[0].0 {
         return None;
@@ -246,7 +267,15 @@ fn usual(past: &[Both], scale: &Scale) -> Option<f64> {
     if past.len() < PAST {
         return None;
     }
-    Some(scale.of(robust(past, past.len() / 5, true)?) - scale.of(theirs(past)?))
+    let away = |bin: &Both| scale.of(bin.our_value()) - scale.of(bin.theirs.0 / bin.theirs.1);
+    let mut kept: Vec<(f64, Both)> = past.iter().map(|bin| (away(bin), *bin)).collect();
+    kept.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+    let middle = kept[kept.len() / 2].0;
+    // The same minutes leave both arms: a bad hour of both, or of one, must not look like a distance between them.
+    kept.sort_by(|a, b| (a.0 - middle).abs().total_cmp(&(b.0 - middle).abs()));
+    kept.truncate(past.len() - past.len() / 5);
+    let kept: Vec<Both> = kept.into_iter().map(|each| each.1).collect();
+    Some(scale.of(ours(&kept)?) - scale.of(theirs(&kept)?))
 }
 
 struct Pair<'a> {

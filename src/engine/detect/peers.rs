@@ -3,58 +3,78 @@
 //! For a finding in the service's level, the same metric of unchanged services in the same environment is asked whether
 //! it moved the same way since the same moment. If at least half of those that can answer did, the change is shared.
 
-use super::{Finding, Look};
-use crate::engine::baseline::HORIZONS;
+use super::{Finding, Look, users_feel};
+use crate::engine::baseline::{HORIZONS, Sides};
+use crate::engine::character::character;
 use crate::engine::effect::Direction;
-use crate::engine::service::Service;
 use crate::engine::signal::Signal;
 
-/// How unlikely (log10, one look) a peer's move must be to count as one.
+/// How unlikely (log10, one look) a peer's move in the same track must be to count as one, and in any that users feel.
 const MOVED: f64 = -2.5;
+const SUFFERS: f64 = -4.0;
 /// Peers asked at most; the first of them in order of appearance.
 const ASKED: usize = 200;
 
 pub fn share(look: &Look, finding: &Finding, signal: &Signal) -> bool {
     let (mut moved, mut answered) = (0, 0);
+    let felt = users_feel(signal.class);
     let peers =
         look.fleet.services.iter().filter(|peer| peer.env == look.service.env && peer.name != look.service.name);
     for peer in peers.take(ASKED) {
-        for theirs in peer.signals.iter().filter(|each| each.metric == signal.metric && each.name == signal.name) {
-            if let Some(move_too) = moves(look, finding, peer, theirs) {
-                answered += 1;
-                moved += usize::from(move_too);
+        if peer.latest < look.upto - 3 {
+            continue;
+        }
+        let (mut asked, mut moves_too) = (false, false);
+        for theirs in &peer.signals {
+            let same = theirs.name == signal.name;
+            if !same && !(felt && users_feel(theirs.class)) {
+                continue;
+            }
+            for track in 0..theirs.tracks.len() {
+                let bar = if same && track == finding.track { MOVED } else { SUFFERS };
+                if bar == MOVED || felt {
+                    let answer = moves(look, finding, theirs, track, bar);
+                    asked |= answer.is_some();
+                    moves_too |= answer == Some(true);
+                }
             }
         }
+        answered += usize::from(asked);
+        moved += usize::from(moves_too);
     }
     answered > 0 && moved * 2 >= answered
 }
 
-/// None where the peer can't tell.
-fn moves(look: &Look, finding: &Finding, peer: &Service, signal: &Signal) -> Option<bool> {
-    let track = signal.tracks.get(finding.track)?;
-    let (ring, baseline) = (&track.total, &track.baseline);
+/// Whether a track of a peer got worse since the change; none where it can't tell.
+fn moves(look: &Look, finding: &Finding, signal: &Signal, track: usize, bar: f64) -> Option<bool> {
+    let judged = &signal.tracks[track];
+    let (ring, baseline) = (&judged.total, &judged.baseline);
     let scale = baseline.scale()?;
-    if peer.latest < look.upto - 3 {
-        return None;
-    }
-    let up = (finding.direction == Direction::Increase) != scale.is_mirrored();
+    let same = bar == MOVED;
+    let worse = character(look.policy, &signal.metric, signal.class).worse;
+    let up = if same {
+        (finding.direction == Direction::Increase) != scale.is_mirrored()
+    } else {
+        Sides::of(worse, Some(scale)).up
+    };
     let reference = ring.place_of(look.start - 1);
     let end = ring.place_of(look.upto + 1);
     if baseline.is_sparse() {
-        let after = ring.between(look.start, look.upto + 1);
-        let eventful = after.filter(|bin| bin.value().is_some_and(|value| scale.is_eventful(value))).count();
-        return Some(up && eventful >= 3);
+        let eventful = |from, to| {
+            ring.between(from, to).filter(|bin| bin.value().is_some_and(|value| scale.is_eventful(value))).count()
+        };
+        let after = eventful(look.start, look.upto + 1);
+        return Some(up && after >= 3 && after > 2 * eventful(look.start - (look.upto - look.start), look.start));
     }
     let levels = baseline.levels(ring, reference)?;
     let mut answer = None;
-    for horizon in 0..HORIZONS.len() - 1 {
-        if end < ring.place_of(look.start) + HORIZONS[horizon].0 {
+    for (horizon, (width, _)) in HORIZONS.into_iter().enumerate() {
+        if end < ring.place_of(look.start) + width {
             continue;
         }
-        let expected = baseline.expect(&levels, look.upto, HORIZONS[horizon].0);
+        let expected = baseline.expect(&levels, look.upto, width);
         let size = baseline.deviation(ring, end, horizon, &expected, up)?;
-        let tail = baseline.tail(horizon, end - reference, up);
-        let too = size > 0.0 && tail.log10_p(size) < MOVED;
+        let too = size > 0.0 && baseline.tail(horizon, end - reference, up).log10_p(size) < bar;
         answer = Some(answer.unwrap_or(false) || too);
     }
     answer

@@ -5,7 +5,7 @@
 //! how likely is it that so many of them fell after the change (the conditional test of two Poisson rates, Przyborowski
 //! and Wilenski 1940). One stray event proves nothing, however quiet it was before.
 
-use super::{Finding, Look, SETTLING, direction};
+use super::{Finding, Look, direction};
 use crate::engine::baseline::Sides;
 use crate::engine::baseline::scale::Scale;
 use crate::engine::character::{Character, Class};
@@ -35,7 +35,7 @@ pub fn rare_events(look: &Look, place: usize, track: usize, character: &Characte
     if !Sides::of(character.worse, Some(&scale)).up {
         return None;
     }
-    let from = look.start + SETTLING;
+    let from = look.settled;
     let after: Vec<(i32, f64)> =
         judged.total.between(from, look.upto + 1).filter_map(|bin| Some((bin.minute, bin.value()?))).collect();
     let eventful: Vec<i32> = after.iter().filter(|(_, value)| scale.is_eventful(*value)).map(|each| each.0).collect();

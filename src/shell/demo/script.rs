@@ -103,6 +103,8 @@ impl Script {
     /// The person on call has read a recommendation to roll `bad` back, at `now`.
     pub fn advised(&mut self, now: Time, recommendation: &str, bad: &Deploy) {
         self.rollbacks += 1;
+        // Scenes stand between two steps of the fleet, which are whole minutes.
+        let now = now.floor(Span::MINUTE);
         let approve = Act::Approve { recommendation: recommendation.to_owned() };
         let back = Act::Deploy(Deploy {
             id: format!("rollback-{}", self.rollbacks),
