@@ -43,7 +43,7 @@ fn after_sigterm_at_any_moment_the_same_is_said_once() {
     input.finish(&scene);
     let said = said(&scene);
     assert!(said.values().all(|messages| messages.len() == 1), "something was said twice: {said:#?}");
-    assert_same(&said, &undisturbed);
+    assert_same(&scene, &said, &undisturbed);
 
     // Once more with nothing new to read: it has nothing to say.
     Daemon::start(&scene).stop();
@@ -66,7 +66,7 @@ fn after_kill_9_at_any_moment_the_same_is_said_with_the_same_ids() {
     for messages in said.values() {
         assert!(messages.iter().all(|message| *message == messages[0]), "one id, two contents: {messages:#?}");
     }
-    assert_same(&said, &undisturbed);
+    assert_same(&scene, &said, &undisturbed);
 }
 
 /// The same bytes for every scene: six services, of which every other deployment is harmful.
@@ -154,11 +154,12 @@ fn said(scene: &Scene) -> Said {
     said
 }
 
-/// The same ids, or it shows what the one said and the other did not.
-fn assert_same(said: &Said, undisturbed: &Said) {
+/// The same ids, or it shows what the one said and the other did not, and how that came about.
+fn assert_same(scene: &Scene, said: &Said, undisturbed: &Said) {
     let only = |these: &Said, those: &Said| -> Vec<String> {
         these.iter().filter(|(id, _)| !those.contains_key(*id)).flat_map(|(_, messages)| messages.clone()).collect()
     };
     let (more, less) = (only(said, undisturbed), only(undisturbed, said));
-    assert!(more.is_empty() && less.is_empty(), "too much: {more:#?}\ntoo little: {less:#?}");
+    let audit = || -> Vec<String> { scene.read("audit").iter().map(|entry| entry.json().to_string()).collect() };
+    assert!(more.is_empty() && less.is_empty(), "too much: {more:#?}\ntoo little: {less:#?}\naudit: {:#?}", audit());
 }
