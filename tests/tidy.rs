@@ -4,6 +4,8 @@
 //! theirs; the reasons behind the rules stand in CONTRIBUTING.md.
 
 use regressd::engine::effect::Reason;
+use regressd::shell::config::Config;
+use regressd::wire::inbound::{Kind, decode};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -208,6 +210,91 @@ fn every_reason_has_a_story() {
     let untold = |reason: &&Reason| !decided.iter().any(|story| mentions(story, reason.word()));
     let wrong = Reason::ALL.iter().filter(untold).map(|reason| format!("no story decides `{}`", reason.word()));
     report(wrong.collect());
+}
+
+#[test]
+fn every_metric_is_documented() {
+    let makers = ["counter", "counters", "gauge", "gauges", "int_gauge", "int_gauges", "histogram"];
+    let telemetry = rust().into_iter().filter(|source| source.path.starts_with("src/shell/telemetry"));
+    let code: String = telemetry.map(|source| source.code()).collect();
+    let mut made = BTreeSet::new();
+    for call in makers.map(|maker| format!(".{maker}(")) {
+        for (at, _) in code.match_indices(&call) {
+            let name = code[at + call.len()..].trim_start().strip_prefix('"').map(first_name);
+            made.extend(name.map(|name| format!("regressd_{name}")));
+        }
+    }
+    assert!(made.len() > 10, "metrics are made as this test reads them: {made:?}");
+    let text = document("ARCHITECTURE.md");
+    let told = text.match_indices("regressd_").map(|(at, _)| first_name(&text[at..]));
+    differences(&made, &told.filter(|name| name != "regressd_").collect(), "the metrics of ARCHITECTURE.md")
+}
+
+#[test]
+fn every_dependency_is_argued() {
+    let text = document("Cargo.toml");
+    let parts = ["[dependencies]", "[dev-dependencies]"].map(|part| text.split_once(part).expect("a section").1);
+    let lines = parts.iter().flat_map(|part| part.lines().skip(1).take_while(|line| !line.starts_with('[')));
+    let used: BTreeSet<_> = lines.filter_map(|line| Some(line.split_once(" = ")?.0.to_string())).collect();
+    let text = document("ARCHITECTURE.md");
+    let section = text.split_once("\n## Dependencies\n").expect("the section").1.split("\n## ").next();
+    let rows = section.unwrap_or_default().lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let argued = rows.filter(|(_, why)| why.len() > 10).map(|(name, _)| name.to_string()).collect();
+    differences(&used, &argued, "the dependencies of ARCHITECTURE.md");
+}
+
+#[test]
+fn the_readme_shows_what_works() {
+    let kinds = [
+        ("metrics", Kind::Metrics),
+        ("logs", Kind::Logs),
+        ("deployments", Kind::Deployments),
+        ("control", Kind::Control),
+    ];
+    let text = document("README.md");
+    let (mut messages, mut settings, mut before) = (BTreeSet::new(), 0, String::new());
+    for (place, part) in text.split("```").enumerate() {
+        if place % 2 == 0 {
+            before.push_str(part);
+            continue;
+        }
+        if let Some(toml) = part.strip_prefix("toml\n") {
+            settings += 1;
+            Config::from_toml_str(toml).unwrap_or_else(|mistakes| panic!("{}\nin:\n{toml}", mistakes.0.join("\n")));
+        }
+        let Some(json) = part.strip_prefix("json\n").filter(|json| !json.contains("specversion")) else { continue };
+        // The bold name of the topic that stands nearest above.
+        let above = kinds.iter().filter_map(|(name, kind)| Some((before.rfind(&format!("**{name}**"))?, name, kind)));
+        let (_, name, kind) = above.max().expect("an example stands below its topic's name");
+        messages.insert(name);
+        decode(*kind, json.as_bytes(), &mut Vec::new()).unwrap_or_else(|why| panic!("{name}: {why:?}\nin:\n{json}"));
+    }
+    assert_eq!((messages.len(), settings > 0), (kinds.len(), true), "an example of each topic, and settings");
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let mut wrong = Vec::new();
+    for Source { path, text } in tracked().into_iter().filter(|source| source.path.ends_with(".md")) {
+        for link in text.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0)) {
+            let file = link.split('#').next().unwrap_or_default();
+            let here = Path::new(env!("CARGO_MANIFEST_DIR")).join(&path);
+            if !link.contains("://") && !here.with_file_name(file).exists() {
+                wrong.push(format!("{path}: nothing is at `{link}`"));
+            }
+        }
+    }
+    report(wrong);
+}
+
+fn document(path: &str) -> String {
+    tracked().into_iter().find(|source| source.path == path).expect("a document of the project").text
+}
+
+fn differences(real: &BTreeSet<String>, told: &BTreeSet<String>, place: &str) {
+    let missing = real.difference(told).map(|name| format!("`{name}` does not stand among {place}"));
+    let ghosts = told.difference(real).map(|name| format!("`{name}` stands among {place}, and is nowhere else"));
+    report(missing.chain(ghosts).collect());
 }
 
 fn is_end(rest: &str) -> bool {

@@ -189,7 +189,8 @@ impl Baseline {
                 return;
             }
         }
-        if self.odd <= BURST {
+        if self.odd > 0 && self.odd <= BURST {
+            self.incidents.pop();
             // Bursts are part of what is normal, and the next one must not surprise.
             for (cell, up, size) in std::mem::take(&mut self.pending) {
                 let cells = if up { &mut self.up } else { &mut self.down };
@@ -215,14 +216,22 @@ impl Baseline {
         self.bins += 1;
         self.turn = self.turn.wrapping_add(1);
         let turn = self.turn as usize;
-        self.learn_cell(ring, place, minute, turn % 3, sides);
+        // A burst is seen for two or three bins: the shortest horizon must not miss it.
+        for cell in 0..3 {
+            self.learn_cell(ring, place, minute, cell, sides);
+        }
         self.learn_cell(ring, place, minute, 3 + turn % (CELLS.len() - 3), sides);
     }
 
     fn learn_cell(&mut self, ring: &Ring, place: usize, minute: Minute, cell: usize, sides: Sides) {
         let (horizon, lag) = CELLS[cell];
         let Some(levels) = self.levels_before(lag) else { return };
-        if self.incidents.iter().any(|&(from, to)| from <= levels.origin() && levels.origin() <= to) {
+        // Neither the reference nor the window may hold bins of an incident.
+        let first = ring.get((place + 1).saturating_sub(HORIZONS[horizon].0)).map_or(minute, |bin| bin.minute);
+        let spoiled = |&(from, to): &(Minute, Minute)| {
+            (from <= levels.origin() && levels.origin() <= to) || (from <= minute && first <= to)
+        };
+        if self.incidents.iter().any(spoiled) {
             return;
         }
         let expected = self.expect(&levels, minute, HORIZONS[horizon].0);
@@ -325,7 +334,7 @@ impl Baseline {
         let cell = learned.clone().find(|(_, cell)| cell.1 >= lag).or_else(|| learned.last()).map_or(0, |(i, _)| i);
         let (width, _) = HORIZONS[horizon];
         let looks = cells[cell].looks();
-        let spacing = if cell < 3 { 3.0 } else { (CELLS.len() - 3) as f64 };
+        let spacing = if cell < 3 { 1.0 } else { (CELLS.len() - 3) as f64 };
         cells[cell].tail(self.floor(width, looks), (width as f64 / spacing).max(1.0))
     }
 

@@ -18,7 +18,7 @@ use super::effect::{Coverage, Direction, Evidence, Lack, Method};
 use super::event::Deployment;
 use super::fleet::Fleet;
 use super::policy::Policy;
-use super::service::Service;
+use super::service::{Instance, Service};
 use super::signal::Signal;
 use super::time::Time;
 use super::window::{Minute, minute_of, start_of};
@@ -69,10 +69,13 @@ pub struct Findings {
     pub coverage: Vec<Coverage>,
 }
 
+/// A bin that divides by more than this divides by what was counted.
+pub const COUNTED: f64 = 1.5;
+
 /// Minutes after a process began in which starting up excuses much.
 pub const SETTLING: Minute = 2;
-/// Instances that began so many minutes after the change are still its roll-out.
-const ROLL_OUT: Minute = 10;
+/// An instance that began twice within so many minutes crashes rather than rolls out: that excuses nothing.
+const CRASHING: Minute = 60;
 
 pub fn look(fleet: &Fleet, policy: &Policy, place: usize, deployment: &Deployment, upto: Minute) -> Findings {
     let service = &fleet.services[place];
@@ -128,10 +131,13 @@ fn judge(look: &Look, place: usize, track: usize, character: &Character) -> (Opt
     (best, seen)
 }
 
-/// Counted from the last start of an instance that the roll-out explains.
+/// Counted from the last start of an instance that a roll-out or a promotion explains.
 fn settled(service: &Service, start: Minute) -> Minute {
-    let started = service.instances.iter().map(|each| each.started);
-    let last = started.filter(|&began| began >= start - 2 && began <= start + ROLL_OUT).max();
+    let explained = |each: &&Instance| {
+        let crashes = each.started_before >= start - 2 && each.started - each.started_before <= CRASHING;
+        each.started >= start - 2 && !crashes
+    };
+    let last = service.instances.iter().filter(explained).map(|each| each.started).max();
     last.map_or(start, |began| start.max(began + 1)) + SETTLING
 }
 
@@ -160,6 +166,11 @@ impl Look<'_> {
     pub fn looks(&self, horizon: usize) -> f64 {
         let width = HORIZONS[horizon].0 as f64;
         (f64::from(self.length) / width).max(1.0) * HORIZONS.len() as f64
+    }
+
+    /// Looks that are as good as independent where all minutes since the change are counted together: one a doubling.
+    pub fn looks_at_all(&self) -> f64 {
+        f64::from(self.length).max(2.0).log2() + 1.0
     }
 
     /// None where it is too small to matter.

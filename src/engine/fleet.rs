@@ -212,7 +212,7 @@ impl Fleet {
         let restarted = series_restarted(signal, place.series as usize, minute);
         service.see(instance, sample.origin.version.as_deref(), minute);
         if restarted {
-            service.instances[instance].started = minute;
+            service.instances[instance].begin(minute);
         }
         service.signals[place.signal as usize].touch(minute);
         taken

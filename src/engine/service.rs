@@ -44,8 +44,19 @@ pub struct Instance {
     pub changed: Minute,
     /// When its process last began, as far as that shows: first seen, another version, a counter from zero.
     pub started: Minute,
+    /// The start before that one.
+    pub started_before: Minute,
     pub first: Minute,
     pub last: Minute,
+}
+
+impl Instance {
+    /// Its process began anew.
+    pub fn begin(&mut self, minute: Minute) {
+        if minute > self.started {
+            self.started_before = std::mem::replace(&mut self.started, minute);
+        }
+    }
 }
 
 impl Service {
@@ -79,6 +90,7 @@ impl Service {
                     before: None,
                     changed: minute,
                     started: minute,
+                    started_before: Minute::MIN,
                     first: minute,
                     last: minute,
                 });
@@ -99,7 +111,7 @@ impl Service {
             if version.is_some() && instance.version.as_deref() != version {
                 instance.before = std::mem::replace(&mut instance.version, version.map(Arc::from));
                 instance.changed = minute;
-                instance.started = minute;
+                instance.begin(minute);
             }
         }
     }
@@ -233,6 +245,9 @@ impl Service {
             den = 1.0;
         } else if signal.nature == Nature::Rate && signal.partner.is_none() {
             den = 1.0;
+        }
+        if signal.nature == Nature::Gauge && den > 0.0 {
+            (num, den) = (num / den, 1.0);
         }
         any.then_some(Bin { minute, num: num as f32, den: den as f32 })
     }

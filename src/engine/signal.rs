@@ -120,6 +120,11 @@ impl Signal {
         }
     }
 
+    /// Whether its bins divide by what was counted: a share or an average of events.
+    pub fn is_counted(&self) -> bool {
+        self.partner.is_some() || self.nature == Nature::Distribution
+    }
+
     /// Adds a series; its place.
     pub fn add_series(&mut self, series: Series) -> usize {
         let instance = series.instance as usize;

@@ -86,6 +86,12 @@ pub fn log10_binomial_tail(k: u64, n: u64, p: f64) -> f64 {
     ((first + sum.ln()) / std::f64::consts::LN_10).min(0.0)
 }
 
+/// log10 of the chance of so many events among so many trials where `rate` of them are expected; fractions of events,
+/// as rates a minute give them, are rounded down.
+pub fn log10_count_tail(events: f64, trials: f64, rate: f64) -> f64 {
+    log10_binomial_tail(events.max(0.0) as u64, trials.max(events).max(0.0).ceil() as u64, rate.clamp(0.0, 1.0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

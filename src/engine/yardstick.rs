@@ -18,6 +18,8 @@ const BUCKETS: usize = 72;
 const FULL: u32 = 8_192;
 /// The share of looks that lie above the threshold over which the tail is modelled.
 const ABOVE: f64 = 0.10;
+/// To be called unseen, a deviation must exceed the largest seen by this factor.
+const MARGIN: f64 = 1.1;
 /// The prior of the tail's shape, and how many peaks it is worth.
 const SHAPE_PRIOR: (f64, f64) = (0.08, 20.0);
 const SHAPE_MAX: f64 = 0.45;
@@ -43,6 +45,9 @@ pub struct Tail {
     threshold: f64,
     scale: f64,
     shape: f64,
+    /// The largest deviation that was seen, and log10 of one in all looks.
+    largest: f64,
+    once: f64,
 }
 
 impl Yardstick {
@@ -95,7 +100,14 @@ impl Yardstick {
         let share = if total > 0.0 { (above / total).max(1e-3) } else { 1.0 };
         let peaks = above / overlap.max(1.0);
         if above < 1.0 {
-            return Tail { share: 1.0, threshold: 2.0 * floor, scale: floor, shape: SHAPE_PRIOR.0 };
+            return Tail {
+                share: 1.0,
+                threshold: 2.0 * floor,
+                scale: floor,
+                shape: SHAPE_PRIOR.0,
+                largest: 0.0,
+                once: 0.0,
+            };
         }
         let average = sum / above;
         let variance = (squares / above - average * average).max(1e-12);
@@ -105,7 +117,9 @@ impl Yardstick {
         let shape = shape.clamp(0.0, SHAPE_MAX);
         // Few peaks may be lucky ones: the scale is widened by about one standard error.
         let scale = average * (1.0 - shape) * (1.0 + 1.0 / peaks.max(1.0).sqrt());
-        Tail { share, threshold: threshold.max(2.0 * floor), scale: scale.max(floor), shape }
+        let largest = self.counts.iter().rposition(|&count| count > 0).map_or(0.0, |place| lower_edge(place + 1));
+        let once = -total.max(1.0).log10();
+        Tail { share, threshold: threshold.max(2.0 * floor), scale: scale.max(floor), shape, largest, once }
     }
 }
 
@@ -117,14 +131,17 @@ impl Tail {
         }
         let z = (size - self.threshold) / self.scale.max(1e-9);
         let ln = if self.shape < 1e-6 { -z } else { -(self.shape * z).ln_1p() / self.shape };
-        self.share.log10() + ln / std::f64::consts::LN_10
+        let fitted = self.share.log10() + ln / std::f64::consts::LN_10;
+        // What was seen once is not rarer than that, whatever the fit says.
+        if size <= MARGIN * self.largest { fitted.max(self.once) } else { fitted }
     }
 
     /// The size whose `log10_p` is `target`.
     pub fn size_at(&self, target: f64) -> f64 {
         let ln = ((target - self.share.log10()) * std::f64::consts::LN_10).min(0.0);
         let z = if self.shape < 1e-6 { -ln } else { ((-ln * self.shape).exp() - 1.0) / self.shape };
-        self.threshold + z * self.scale
+        let fitted = self.threshold + z * self.scale;
+        if target < self.once { fitted.max(MARGIN * self.largest) } else { fitted }
     }
 }
 

@@ -3,12 +3,14 @@
 //! The reference is frozen at the change; the expectation carries it along the season. Each horizon is measured by how
 //! far the same mean drifted over as long a time at other moments.
 
-use super::{Finding, Look, direction, onset};
+use super::{COUNTED, Finding, Look, direction, onset};
 use crate::engine::baseline::expect::{Levels, pooled};
 use crate::engine::baseline::{HORIZONS, Sides};
 use crate::engine::character::Character;
 use crate::engine::effect::{Lack, Method};
 use crate::engine::signal::Track;
+use crate::engine::stats::log10_count_tail;
+use crate::engine::window::Ring;
 
 pub struct Alone {
     pub finding: Option<Finding>,
@@ -82,6 +84,11 @@ fn at_horizon(
         return;
     };
     let expected_value = scale.value(edge);
+    let log10_p = tail.log10_p(size / stretch).max(if up {
+        by_counting(ring, end - width, end, expected_value)
+    } else {
+        f64::MIN
+    });
     let finding = Finding {
         signal: name.0,
         track: name.1,
@@ -90,7 +97,7 @@ fn at_horizon(
         baseline: expected_value,
         current,
         change: scale.relative_change(expected_value, current).abs(),
-        log10_p: tail.log10_p(size / stretch),
+        log10_p,
         looks,
         samples_baseline: u64::from(baseline.bins),
         samples_current: width as u64,
@@ -103,4 +110,11 @@ fn at_horizon(
     if alone.finding.as_ref().is_none_or(|best| finding.surprise() > best.surprise()) {
         alone.finding = Some(finding);
     }
+}
+
+/// Where events are counted, their number must surprise as well: no history knows all the luck of small numbers.
+fn by_counting(ring: &Ring, from: usize, to: usize, expected: f64) -> f64 {
+    let (num, den) =
+        ring.places(from, to).fold((0.0, 0.0), |(num, den), bin| (num + f64::from(bin.num), den + f64::from(bin.den)));
+    if den / (to - from) as f64 > COUNTED { log10_count_tail(num, den, expected) } else { f64::MIN }
 }

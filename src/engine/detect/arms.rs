@@ -3,7 +3,7 @@
 //! Whatever hits both cancels out. Where a carrier ran before the change under the same name, its own past difference is
 //! taken off too (difference in differences). The yardstick is how far any one instance stood apart from the rest before.
 
-use super::{Finding, Look, direction};
+use super::{COUNTED, Finding, Look, direction};
 use crate::engine::baseline::scale::Scale;
 use crate::engine::baseline::{Baseline, HORIZONS, Sides};
 use crate::engine::character::{Character, Class};
@@ -11,7 +11,7 @@ use crate::engine::effect::{Direction, Method};
 use crate::engine::event::Deployment;
 use crate::engine::service::Service;
 use crate::engine::signal::{Nature, Signal};
-use crate::engine::stats::log10_binomial_tail;
+use crate::engine::stats::{log10_binomial_tail, log10_count_tail};
 use crate::engine::window::Minute;
 
 /// Who carries the change and who runs beside, by place in the service's list of instances.
@@ -25,6 +25,8 @@ pub struct Arms {
 
 /// Minutes of silence after which an instance no longer counts as running.
 const GONE: Minute = 5;
+/// Minutes after which a process is as good as old.
+const AGE: Minute = 60;
 /// Minutes of an instance's own past that its offset needs.
 const PAST: usize = 15;
 
@@ -46,12 +48,7 @@ impl Arms {
             let beside = arms.named || (each.version.is_some() && each.version != deployment.version);
             if carries && each.last >= start {
                 arms.new.push(place as u32);
-            } else if !carries
-                && beside
-                && each.first < start
-                && running(each.last)
-                && !fresh(each.changed, each.first, start)
-            {
+            } else if !carries && beside && each.first < start && running(each.last) && each.started < start - 2 {
                 arms.old.push(place as u32);
             }
         }
@@ -59,9 +56,10 @@ impl Arms {
     }
 }
 
-/// It changed its version around the change, so it is no witness of the time before.
-fn fresh(changed: Minute, first: Minute, start: Minute) -> bool {
-    changed > first && changed >= start - 3
+/// Whether two processes are of an age: memory and caches of a fresh one say nothing about an old one's.
+fn contemporary(look: &Look, character: &Character, one: u32, other: u32) -> bool {
+    let started = |each: u32| look.service.instances[each as usize].started.max(look.start - AGE);
+    character.class != Class::Saturation || (started(one) - started(other)).abs() <= AGE / 4
 }
 
 /// A minute that both arms have: numerator and denominator of each.
@@ -103,6 +101,13 @@ fn side_by_side(
         }
     }
     minutes.retain(|each| each.ours.1 > 0.0 && each.theirs.1 > 0.0);
+    if !signal.is_counted() {
+        // A mean over instances, whatever their number: every minute weighs the same.
+        for each in &mut minutes {
+            each.ours = (each.ours.0 / each.ours.1, 1.0);
+            each.theirs = (each.theirs.0 / each.theirs.1, 1.0);
+        }
+    }
     minutes
 }
 
@@ -165,7 +170,11 @@ pub fn one_against_peers(look: &Look, place: usize, track: usize, character: &Ch
         .iter()
         .filter(suspects)
         .filter_map(|&one| {
-            let rest: Vec<u32> = running.iter().copied().filter(|&each| each != one).collect();
+            let rest: Vec<u32> = running
+                .iter()
+                .copied()
+                .filter(|&each| each != one && contemporary(look, character, one, each))
+                .collect();
             let mut finding =
                 compare(look, place, track, character, &[one], &rest, Method::InstanceAgainstPeers)?.finding?;
             if !worse_than_itself(look, &finding, one, character) {
@@ -316,7 +325,7 @@ impl Pair<'_> {
             baseline: expected_value,
             current: new,
             change: scale.relative_change(expected_value, new).abs(),
-            log10_p: tail.log10_p(size),
+            log10_p: tail.log10_p(size).max(if up { self.by_counting(first, offset.unwrap_or(0.0)) } else { f64::MIN }),
             looks,
             samples_baseline: (width * self.old.len()) as u64,
             samples_current: (width * self.new.len()) as u64,
@@ -326,6 +335,19 @@ impl Pair<'_> {
         if compared.finding.as_ref().is_none_or(|best| finding.surprise() > best.surprise()) {
             compared.finding = Some(finding);
         }
+    }
+
+    /// Where events are counted, their number must surprise as well (the conditional test of two rates).
+    fn by_counting(&self, first: usize, offset: f64) -> f64 {
+        let sum = |part: fn(&Both) -> (f64, f64)| {
+            self.bins[first..].iter().map(part).fold((0.0, 0.0), |sum, each| (sum.0 + each.0, sum.1 + each.1))
+        };
+        let ((bad, all), (bad_old, all_old)) = (sum(|bin| bin.ours), sum(|bin| bin.theirs));
+        if all / (self.bins.len() - first) as f64 <= COUNTED {
+            return f64::MIN;
+        }
+        let all = all * offset.exp();
+        log10_count_tail(bad, bad + bad_old, all / (all + all_old))
     }
 
     /// The first of the minutes, without a break up to now, in which at least half of the difference was there.
@@ -372,7 +394,7 @@ impl Pair<'_> {
             current: new,
             change: scale.relative_change(old, new),
             log10_p: log10_binomial_tail(bad, bad + bad_before, chance),
-            looks: look.looks(1),
+            looks: look.looks_at_all(),
             samples_baseline: all_before,
             samples_current: all,
             instances: self.new.to_vec(),

@@ -65,7 +65,7 @@ pub fn rare_events(look: &Look, place: usize, track: usize, character: &Characte
         current,
         change: scale.relative_change(baseline, current),
         log10_p: log10_binomial_tail(count, count + before, chance),
-        looks: look.looks(1),
+        looks: look.looks_at_all(),
         samples_baseline: past,
         samples_current: minutes,
         instances: Vec::new(),
