@@ -171,6 +171,11 @@ impl Align {
         self.each().filter(|(_, lane)| lane.queue.is_empty() && !lane.ended).map(|(slot, _)| slot)
     }
 
+    /// Whether messages of this partition wait for their turn.
+    pub fn is_waiting(&self, slot: Slot) -> bool {
+        self.each().any(|(each, lane)| each == slot && !lane.queue.is_empty())
+    }
+
     /// The partitions that were not waited for any longer, since this was last asked.
     pub fn take_given_up(&mut self) -> Vec<Slot> {
         std::mem::take(&mut self.given_up)

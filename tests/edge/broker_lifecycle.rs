@@ -10,7 +10,7 @@ use crate::topic::{self, Draft};
 fn a_broker_keeps_what_it_acknowledged_through_stop_kill_and_pause() {
     let mut kafka = Kafka::start(1);
     let brokers = kafka.addresses();
-    kafka.create_topic("letters", 2);
+    kafka.create_topics(&[("letters".to_owned(), 2)]);
     let mut written = 0;
     let mut write_and_check = || {
         let drafts: Vec<Draft> = (0..100)
@@ -36,7 +36,7 @@ fn a_broker_keeps_what_it_acknowledged_through_stop_kill_and_pause() {
 fn of_three_brokers_one_may_die() {
     let mut kafka = Kafka::start(3);
     let brokers = kafka.addresses();
-    kafka.create_topic("letters", 1);
+    kafka.create_topics(&[("letters".to_owned(), 1)]);
     topic::write(&brokers, "letters", &[Draft::bytes(now_ms(), "before")]);
     let leader = kafka.leaders("letters")[0];
     kafka.node(leader).kill();

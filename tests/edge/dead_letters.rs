@@ -18,7 +18,7 @@ const BAD: [(&str, &[u8], &str); 8] = [
     ("metrics", b"", "empty"),
     ("logs", br#"{"ts":1790000000000,"service":"checkout","severity":"LOUD","message":"m"}"#, "unknown_severity"),
     ("deployments", br#"{"ts":"yesterday","id":"d","service":"checkout"}"#, "wrong_type"),
-    ("control", br#"{"ts":1790000000000,"type":"party"}"#, "unknown_word"),
+    ("control", br#"{"ts":1790000000000,"type":"party","by":"ana"}"#, "unknown_word"),
 ];
 
 #[test]

@@ -8,8 +8,8 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::sync::{Once, OnceLock};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -58,15 +58,20 @@ impl Kafka {
         self.nodes.iter().map(|node| node.address.as_str()).collect::<Vec<_>>().join(",")
     }
 
-    /// Replicated to as many brokers as there are.
-    pub fn create_topic(&self, name: &str, partitions: usize) {
+    /// Each a name and its number of partitions; replicated to as many brokers as there are.
+    pub fn create_topics(&self, topics: &[(String, usize)]) {
         let admin: AdminClient<DefaultClientContext> = self.client().create().expect("the client's settings are valid");
-        let partitions = i32::try_from(partitions).expect("few partitions");
         let replicas = i32::try_from(self.nodes.len()).expect("few brokers");
-        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
+        let topics: Vec<NewTopic> = topics
+            .iter()
+            .map(|(name, partitions)| {
+                let partitions = i32::try_from(*partitions).expect("few partitions");
+                NewTopic::new(name, partitions, TopicReplication::Fixed(replicas))
+            })
+            .collect();
         let options = AdminOptions::new().operation_timeout(Some(START_LIMIT));
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without I/O starts");
-        let answers = runtime.block_on(admin.create_topics([&topic], &options)).expect("the broker answers");
+        let answers = runtime.block_on(admin.create_topics(&topics, &options)).expect("the broker answers");
         for answer in answers {
             answer.unwrap_or_else(|(topic, code)| panic!("topic {topic} was not created: {code}"));
         }
@@ -112,7 +117,7 @@ impl Node {
     fn format(index: usize, ports: &[(u16, u16)]) -> Node {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder = scratch(&format!("kafka-{}-{count}", std::process::id()));
+        let folder = scratch(&format!("kafka-{count}"));
         let address = format!("127.0.0.1:{}", ports[index].0);
         fs::write(folder.join("server.properties"), server_properties(index, ports, &folder)).expect("it is writable");
         let output = java(&folder)
@@ -181,10 +186,20 @@ impl Drop for Node {
     }
 }
 
-/// A fresh folder below `target/tmp`.
+/// A fresh folder of this test run, below `target/tmp`. The one who asks first clears away what ended runs left there.
 pub fn scratch(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _ = fs::remove_dir_all(&folder);
+    static CLEARED: Once = Once::new();
+    let all = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    CLEARED.call_once(|| {
+        for entry in fs::read_dir(all).expect("cargo makes target/tmp").flatten() {
+            let name = entry.file_name();
+            let run = name.to_str().and_then(|name| name.strip_prefix("edge-")?.split('-').next());
+            if run.is_some_and(|run| !Path::new("/proc").join(run).exists()) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    });
+    let folder = all.join(format!("edge-{}-{name}", std::process::id()));
     fs::create_dir_all(&folder).expect("target/tmp is writable");
     folder
 }

@@ -13,31 +13,42 @@ use serde_json::Value;
 use crate::kafka::{Kafka, free_port, scratch};
 use crate::topic::{self, Draft, Record};
 
-const INPUTS: [(&str, usize); 4] = [("metrics", 3), ("logs", 2), ("deployments", 1), ("control", 1)];
-const OUTPUTS: [&str; 3] = ["recommendations", "audit", "dead-letter"];
+/// With their partitions.
+const TOPICS: [(&str, usize); 7] = [
+    ("metrics", 3),
+    ("logs", 2),
+    ("deployments", 1),
+    ("control", 1),
+    ("recommendations", 1),
+    ("audit", 1),
+    ("dead-letter", 1),
+];
 
 pub struct Scene {
     name: String,
     brokers: String,
     folder: PathBuf,
     http: SocketAddr,
+    /// More of `[kafka.properties]`.
+    properties: &'static str,
 }
 
 impl Scene {
     /// `name` is unique among the tests; the topics are called `<name>.metrics` and so on.
     pub fn new(kafka: &Kafka, name: &str) -> Scene {
+        Scene::with_properties(kafka, name, "")
+    }
+
+    /// `properties` are lines of TOML for librdkafka.
+    pub fn with_properties(kafka: &Kafka, name: &str, properties: &'static str) -> Scene {
         let scene = Scene {
             name: name.to_owned(),
             brokers: kafka.addresses(),
-            folder: scratch(&format!("scene-{name}-{}", std::process::id())),
+            folder: scratch(name),
             http: SocketAddr::from(([127, 0, 0, 1], free_port())),
+            properties,
         };
-        for (kind, partitions) in INPUTS {
-            kafka.create_topic(&scene.topic(kind), partitions);
-        }
-        for kind in OUTPUTS {
-            kafka.create_topic(&scene.topic(kind), 1);
-        }
+        kafka.create_topics(&TOPICS.map(|(kind, partitions)| (scene.topic(kind), partitions)));
         scene.configure("");
         scene
     }
@@ -98,7 +109,7 @@ brokers = "{brokers}"
 group = "{name}"
 cluster = "edge"
 past_deployments = "judge"
-message_bytes_max = 1000000
+message_bytes_max = 500000
 
 [kafka.topics]
 metrics = ["{name}.metrics"]
@@ -108,6 +119,11 @@ control = ["{name}.control"]
 recommendations = "{name}.recommendations"
 audit = "{name}.audit"
 dead_letter = "{name}.dead-letter"
+
+[kafka.properties]
+# The group notices sooner that a killed member is gone.
+"session.timeout.ms" = "6000"
+{properties}
 
 [state]
 dir = "{state}"
@@ -127,6 +143,7 @@ level = "recommend"
             name = self.name,
             state = self.folder.join("state").display(),
             http = self.http,
+            properties = self.properties,
         )
     }
 }

@@ -64,6 +64,8 @@ pub fn write(brokers: &str, topic: &str, drafts: &[Draft]) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers).set("log_level", "0").set("message.max.bytes", "8388608");
     config.set("enable.idempotence", "true").set("message.timeout.ms", "50000");
+    // A consumer gets whole batches, however little it asks for: small ones let a test catch a daemon in the middle.
+    config.set("batch.num.messages", "50");
     let producer: BaseProducer<Refused> = config.create_with_context(Refused::default()).expect("valid settings");
     let deadline = Instant::now() + LIMIT;
     for draft in drafts {

@@ -145,13 +145,15 @@ impl Intake {
                 partition.polled.set(message.offset() + 1);
             }
             Polled::End(number) => {
-                // The client names no topic; where only one partition is meant, it is at its end.
-                let numbered = |slot: &Slot| {
-                    consumer.assigned().iter().any(|(each, partition)| each == slot && partition.number == number)
-                };
+                // The client names no topic: any partition of this number may be meant that is at its end by the
+                // watermarks, or whose last messages still wait here. Only where there is none, the missing one is.
+                let numbered = |slot: &Slot| consumer.partition(*slot).number == number;
                 let missing: Vec<Slot> = self.align.missing().filter(numbered).collect();
-                if let [slot] = missing[..] {
-                    self.align.end(slot);
+                let assigned = consumer.assigned().iter().map(|(slot, _)| *slot).filter(numbered);
+                let mut others = assigned.filter(|slot| !missing.contains(slot));
+                let explained = others.any(|slot| consumer.is_at_end(slot) || self.align.is_waiting(slot));
+                if let ([slot], false) = (&missing[..], explained) {
+                    self.align.end(*slot);
                 }
             }
             Polled::Stray => {}
