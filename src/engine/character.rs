@@ -1,7 +1,8 @@
-//! What a metric is about, told from its name and unit: which way is worse, how much matters, on which scale to compare.
+//! What a metric is about, told from its name and unit: which way is worse, how much matters, on which scale to
+//! compare.
 //!
-//! A rule of the policy overrides it. The guesses are for newcomers without rules and never say that something is fine:
-//! an unknown metric is watched in both directions.
+//! A rule of the policy overrides it. The guesses are for newcomers without rules and never say that something is
+//! fine: an unknown metric is watched in both directions.
 
 use super::policy::{Policy, Worse};
 use serde::{Deserialize, Serialize};

@@ -1,9 +1,9 @@
 //! What the evidence is: every signal of a service under watch, by the strongest comparison at hand.
 //!
 //! Order: who carries the change; then for each track new against old where both run, else after against expected with
-//! unchanged peers as a control, each instance against its peers, rare events where there were none, and silence. All of
-//! it is measured in one currency: how often so much would be seen by chance in a whole watch over all the signals that
-//! are looked at (a union bound, which holds under any dependence). What follows from it is the verdict's affair.
+//! unchanged peers as a control, each instance against its peers, rare events where there were none, and silence. All
+//! of it is measured in one currency: how often so much would be seen by chance in a whole watch over all the signals
+//! that are looked at (a union bound, which holds under any dependence). What follows from it is the verdict's affair.
 
 pub mod after;
 pub mod arms;

@@ -1,8 +1,9 @@
 //! A signal: one metric with its labels in one service, over all instances, and the tracks it is judged by.
 //!
 //! A gauge has one track, its mean over the instances. Counters and deltas have one, the sum of the instances' rates,
-//! or, for errors whose requests are known, errors per request. A histogram has a track for each chosen level (the share
-//! of requests above it) and one for the average. Log severities are counted like deltas, with zeros where all is quiet.
+//! or, for errors whose requests are known, errors per request. A histogram has a track for each chosen level (the
+//! share of requests above it) and one for the average. Log severities are counted like deltas, with zeros where all
+//! is quiet.
 
 use super::baseline::Baseline;
 use super::character::Class;

@@ -1,7 +1,7 @@
 //! What is to be expected after a moment, from what was before it.
 //!
-//! Anything between the recent hour's and the recent ten bins' level, carried along by the season if that has been worth
-//! expecting, else by the recent trend: an interval, not a line. A deviation is the distance outside of it.
+//! Anything between the recent hour's and the recent ten bins' level, carried along by the season if that has been
+//! worth expecting, else by the recent trend: an interval, not a line. A deviation is the distance outside of it.
 
 use super::{Baseline, HORIZONS};
 use crate::engine::window::{Bin, Minute, Ring};

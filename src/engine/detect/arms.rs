@@ -1,7 +1,8 @@
 //! Arms: instances that carry the change and instances that don't, compared over the same minutes.
 //!
-//! Whatever hits both cancels out. Where a carrier ran before the change under the same name, its own past difference is
-//! taken off too (difference in differences). The yardstick is how far any one instance stood apart from the rest before.
+//! Whatever hits both cancels out. Where a carrier ran before the change under the same name, its own past difference
+//! is taken off too (difference in differences). The yardstick is how far any one instance stood apart from the rest
+//! before.
 
 use super::{COUNTED, Finding, Look, direction};
 use crate::engine::baseline::scale::Scale;
@@ -359,7 +360,7 @@ impl Pair<'_> {
         self.bins.iter().rev().take_while(far).last().map_or(self.look.upto, |bin| bin.minute)
     }
 
-    /// Minutes with events among all minutes, new against old, exactly (Fisher 1935; one-sided, conditional on the sum).
+    /// Minutes with events among all minutes, new against old, exactly (Fisher 1935; one-sided, given their sum).
     fn rare(&self, signal: &Signal, character: &Character) -> Option<Finding> {
         let (look, track) = (self.look, self.name.1);
         let scale = self.baseline.scale().copied().unwrap_or(Scale::Ratio { offset: 0.5 });
