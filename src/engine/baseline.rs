@@ -308,7 +308,7 @@ impl Baseline {
             watched
                 && self
                     .deviation(ring, place + 1, 0, &expected, up)
-                    .is_some_and(|size| self.tail(0, 30, up).log10_p(size) < INCIDENT)
+                    .is_some_and(|size| size > 2.0 * self.noise() && self.tail(0, 30, up).log10_p(size) < INCIDENT)
         })
     }
 

@@ -32,7 +32,8 @@ pub fn roll(fleet: &mut Fleet, policy: &Policy, service: usize, signal: usize, m
 }
 
 fn learn_apart(fleet: &mut Fleet, service: usize, signal: usize, minute: Minute, worse: super::policy::Worse) {
-    let count = fleet.services[service].signals[signal].series.len();
+    let instances: Vec<u32> = fleet.services[service].signals[signal].instances().collect();
+    let count = instances.len();
     if count < 2 || fleet.services[service].signals[signal].learned_apart >= minute {
         return;
     }
@@ -41,13 +42,13 @@ fn learn_apart(fleet: &mut Fleet, service: usize, signal: usize, minute: Minute,
     for track in 0..fleet.services[service].signals[signal].tracks.len() {
         let young = fleet.services[service].signals[signal].tracks[track].baseline.apart_looks() < YOUNG;
         for (turn, horizon) in looks(young, turn, track, count) {
-            let owner = &fleet.services[service];
-            let one = owner.signals[signal].series[turn % count].instance;
+            let owner = &mut fleet.services[service];
+            let one = instances[turn % count];
             if owner.instances[one as usize].last < minute {
                 continue;
             }
-            if let Some(away) = arms::learn_apart(owner, &owner.signals[signal], track, one, minute, horizon) {
-                fleet.services[service].signals[signal].tracks[track].baseline.learn_apart(horizon, away, worse);
+            if let Some(away) = arms::learn_apart(owner, signal, track, one, minute, horizon) {
+                owner.signals[signal].tracks[track].baseline.learn_apart(horizon, away, worse);
             }
         }
     }

@@ -31,6 +31,8 @@ pub struct Series {
     pub rings: Vec<Ring>,
     /// By track, how far this instance usually stands apart from the rest, as known when the watch began.
     pub apart: Vec<Option<f32>>,
+    /// By track, the distance that was usual lately, and when that was worked out.
+    pub usual: Vec<(Minute, f32)>,
 }
 
 /// What became of a reading.
@@ -56,6 +58,7 @@ impl Series {
             next: 0,
             rings: vec![Ring::default(); tracks],
             apart: Vec::new(),
+            usual: Vec::new(),
         }
     }
 

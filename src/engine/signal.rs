@@ -16,6 +16,9 @@ use std::sync::Arc;
 /// Bins kept of a track over all instances: three hours and more, 12 bytes each.
 pub const KEPT: usize = 200;
 
+/// Whose series a vacant place is.
+const NOBODY: u32 = u32::MAX;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Nature {
     Gauge,
@@ -155,13 +158,24 @@ impl Signal {
         self.vacant.push(place);
         let series = self.series.get_mut(place as usize)?;
         series.rings.iter_mut().for_each(|ring| *ring = Ring::default());
+        series.instance = NOBODY;
         Some(series.name)
+    }
+
+    /// The instances that have a series here.
+    pub fn instances(&self) -> impl Iterator<Item = u32> {
+        self.series.iter().map(|series| series.instance).filter(|&each| each != NOBODY)
     }
 
     /// The series of an instance, if it has one.
     pub fn series_of(&self, instance: u32) -> Option<&Series> {
         let place = (*self.by_instance.get(instance as usize)?).checked_sub(1)?;
         self.series.get(place as usize)
+    }
+
+    pub fn series_of_mut(&mut self, instance: u32) -> Option<&mut Series> {
+        let place = (*self.by_instance.get(instance as usize)?).checked_sub(1)?;
+        self.series.get_mut(place as usize)
     }
 }
 

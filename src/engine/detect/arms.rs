@@ -253,7 +253,7 @@ fn offset(signal: &Signal, track: usize, new: &[u32]) -> Option<f64> {
 /// Notes, before a watch, how far each instance of a signal usually stands apart from the rest.
 pub fn note_offsets(service: &mut Service, signal: usize, start: Minute) {
     let judged = &service.signals[signal];
-    let instances: Vec<u32> = judged.series.iter().map(|series| series.instance).collect();
+    let instances: Vec<u32> = judged.instances().collect();
     let (from, upto) = (start - 62, start - 2);
     let running = |each: &u32| service.instances[*each as usize].last + GONE >= upto;
     let mut noted = Vec::with_capacity(instances.len());
@@ -267,8 +267,10 @@ pub fn note_offsets(service: &mut Service, signal: usize, start: Minute) {
         let worth = instances.len() <= COMPARED && !rest.is_empty();
         noted.push((0..judged.tracks.len()).map(|track| worth.then(|| of_track(track)).flatten()).collect());
     }
-    for (series, apart) in service.signals[signal].series.iter_mut().zip(noted) {
-        series.apart = apart;
+    for (one, apart) in instances.into_iter().zip(noted) {
+        if let Some(series) = service.signals[signal].series_of_mut(one) {
+            series.apart = apart;
+        }
     }
 }
 
@@ -404,19 +406,24 @@ impl Pair<'_> {
     }
 }
 
-/// Learns how far one instance stood apart from the rest at `minute`, for one horizon, in both ways.
+/// Minutes for which a usual distance stands before it is worked out again.
+const USUAL: Minute = 10;
+
+/// How far one instance stood apart from the rest at `minute`, over one horizon: as it is, and against its own past.
+/// The usual distance it was held against is kept in `series.usual` for a while.
 pub fn learn_apart(
-    service: &Service,
-    signal: &Signal,
+    service: &mut Service,
+    signal: usize,
     track: usize,
     one: u32,
     minute: Minute,
     horizon: usize,
 ) -> Option<[f64; 2]> {
+    let place = signal;
+    let signal = &service.signals[place];
     let scale = signal.tracks[track].baseline.scale()?;
     let alive = |each: &u32| service.instances[*each as usize].last + GONE >= minute;
-    let rest: Vec<u32> =
-        signal.series.iter().map(|series| series.instance).filter(|&each| each != one).filter(alive).collect();
+    let rest: Vec<u32> = signal.instances().filter(|&each| each != one).filter(alive).collect();
     let (width, drop) = HORIZONS[horizon];
     let from = minute - width as Minute + 1;
     let window = side_by_side(service, signal, track, (&[one], &rest), from, minute);
@@ -424,6 +431,14 @@ pub fn learn_apart(
         return None;
     }
     let away = scale.of(robust(&window, drop.min(window.len() / 3), true)?) - scale.of(theirs(&window)?);
-    let past = side_by_side(service, signal, track, (&[one], &rest), from - 40, from - 1);
-    Some([away, usual(&past, scale).map_or(f64::NAN, |usual| away - usual)])
+    let kept = signal.series_of(one)?.usual.get(track).copied().filter(|(then, _)| minute - then < USUAL);
+    let (then, usual) = kept.unwrap_or_else(|| {
+        let past = side_by_side(service, signal, track, (&[one], &rest), from - 40, from - 1);
+        (minute, usual(&past, scale).map_or(f32::NAN, |usual| usual as f32))
+    });
+    let tracks = signal.tracks.len();
+    let series = service.signals[place].series_of_mut(one)?;
+    series.usual.resize(tracks, (Minute::MIN, f32::NAN));
+    series.usual[track] = (then, usual);
+    Some([away, away - f64::from(usual)])
 }
