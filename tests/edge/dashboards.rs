@@ -20,7 +20,6 @@ use crate::leash::Leash;
 use crate::scene::Scene;
 use crate::topic::Draft;
 use crate::traffic::{MINUTE, Service};
-use crate::whole_path::history_and_after;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -63,8 +62,14 @@ fn everything_happens(scene: &Scene) {
     let deployed_at = now - 10 * MINUTE;
     let broken = Service::new("checkout").deployed_at(deployed_at).broken();
     let services = [broken, Service::new("search").deployed_at(deployed_at)];
-    scene.write("metrics", &history_and_after(&services, now));
+    for service in &services {
+        scene.write("metrics", &service.metrics(now - 180 * MINUTE, deployed_at));
+    }
     scene.write("deployments", &services.each_ref().map(Service::deployment));
+    // A clock two minutes ahead, which is allowed, lets the judgement come at once.
+    for service in &services {
+        scene.write("metrics", &service.metrics(deployed_at, now + 2 * MINUTE));
+    }
     let line = json!({"ts": now, "service": "checkout", "env": "prod", "severity": "ERROR", "message": "declined"});
     scene.write("logs", &[Draft::json(now, "prod/checkout", &line)]);
     let freeze = json!({"ts": now, "type": "freeze", "scope": {"env": "staging"}, "from": now, "to": now + 60 * MINUTE,

@@ -44,8 +44,8 @@ fn every_mutated_message_is_taken_or_dead_lettered() {
     check_letters(&scene, &daemon);
 
     // It is as well as before: a regression among good messages is found.
-    scene.write("metrics", &service.metrics(deployed_at, now));
     scene.write("deployments", &[service.deployment()]);
+    scene.write("metrics", &service.metrics(deployed_at, now + 2 * MINUTE));
     wait_for("the recommendation", Duration::from_secs(60), || scene.regression("deploy-afterwards"));
     daemon.assert_running();
     daemon.stop();

@@ -10,7 +10,7 @@ use crate::topic::Draft;
 use crate::traffic::{MINUTE, Service};
 
 /// Three hours of history, a deployment ten minutes ago, and what followed; in the order of the records' times.
-pub fn history_and_after(services: &[Service], now: i64) -> Vec<Draft> {
+fn history_and_after(services: &[Service], now: i64) -> Vec<Draft> {
     let mut drafts: Vec<Draft> = services.iter().flat_map(|service| service.metrics(now - 180 * MINUTE, now)).collect();
     drafts.sort_by_key(|draft| draft.ts);
     drafts
