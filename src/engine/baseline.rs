@@ -31,6 +31,8 @@ const LONGEST_LAG: usize = 90;
 
 /// A stretch that is far off is left out of the yardstick for at most so many bins in a row; then it is the new normal.
 const INCIDENT_BINS: u32 = 120;
+/// Deviations of incidents that are kept in mind: eight incidents' on both sides.
+const SHELVED: usize = 8 * 2 * CELLS.len();
 /// What happens so often in a day is no incident but how this signal is.
 const FREQUENT: usize = 3;
 /// A stretch of at most so many bins is a burst, not an incident.
@@ -65,7 +67,9 @@ pub struct Baseline {
     /// Bins in a row that looked like an incident.
     odd: u32,
     /// What would have been learned from it: learned after all if it turns out to be a short burst.
-    pending: Vec<(u8, bool, f32)>,
+    pending: Vec<Largest>,
+    /// The same of the latest incidents: learned after all if they turn out to be frequent.
+    shelved: Vec<Largest>,
     /// The levels before the stretch that looks like an incident.
     sound: Option<Levels>,
     /// Minutes left out lately, oldest first.
@@ -94,6 +98,7 @@ impl Default for Baseline {
             reference: None,
             odd: 0,
             pending: Vec::new(),
+            shelved: Vec::new(),
             sound: None,
             incidents: Vec::new(),
             flat_error: 0.0,
@@ -101,6 +106,14 @@ impl Default for Baseline {
             levels: VecDeque::new(),
         }
     }
+}
+
+/// The largest deviation of an odd stretch, in one cell on one side. 8 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Largest {
+    cell: u8,
+    up: bool,
+    size: f32,
 }
 
 /// Which sides of the scale are worse.
@@ -185,7 +198,13 @@ impl Baseline {
             if self.odd == 1 {
                 self.sound = self.levels_before(30);
             }
-            if self.odd <= INCIDENT_BINS && self.incidents_before(minute) < FREQUENT {
+            let frequent = self.incidents_before(minute) >= FREQUENT;
+            if frequent {
+                // What keeps happening was no incident after all.
+                self.shelved.append(&mut self.pending);
+                self.learn_shelved();
+            }
+            if self.odd <= INCIDENT_BINS && !frequent {
                 self.leave_out(minute);
                 self.hold_back(ring, place, minute, sides);
                 return;
@@ -194,12 +213,12 @@ impl Baseline {
         if self.odd > 0 && self.odd <= BURST {
             self.incidents.pop();
             // Bursts are part of what is normal, and the next one must not surprise.
-            for (cell, up, size) in std::mem::take(&mut self.pending) {
-                let cells = if up { &mut self.up } else { &mut self.down };
-                cells[usize::from(cell)].learn(f64::from(size));
-            }
+            self.shelved.append(&mut self.pending);
+            self.learn_shelved();
         }
-        self.pending.clear();
+        self.shelved.append(&mut self.pending);
+        let surplus = self.shelved.len().saturating_sub(SHELVED);
+        self.shelved.drain(..surplus);
         self.odd = 0;
         self.sound = None;
         if let Some(previous) = self.previous.replace(y) {
@@ -222,7 +241,8 @@ impl Baseline {
         for cell in 0..3 {
             self.learn_cell(ring, place, minute, cell, sides);
         }
-        self.learn_cell(ring, place, minute, 3 + turn % (CELLS.len() - 3), sides);
+        let slower = if turn.is_multiple_of(2) { 3 } else { 4 + turn / 2 % (CELLS.len() - 4) };
+        self.learn_cell(ring, place, minute, slower, sides);
     }
 
     fn learn_cell(&mut self, ring: &Ring, place: usize, minute: Minute, cell: usize, sides: Sides) {
@@ -253,17 +273,28 @@ impl Baseline {
 
     /// Works out what an odd bin would teach, without learning it yet.
     fn hold_back(&mut self, ring: &Ring, place: usize, minute: Minute, sides: Sides) {
-        if self.odd > BURST {
-            return;
-        }
-        for cell in [0, 1, 2, 3] {
-            let (horizon, lag) = CELLS[cell];
-            let Some(levels) = self.levels_before(lag) else { continue };
+        for (cell, (horizon, lag)) in CELLS.into_iter().enumerate() {
+            // The shelves hold what was before the incident as the reference, however long it lasts.
+            let Some(levels) = self.levels_before(lag).or(self.sound) else { continue };
             let expected = self.expect(&levels, minute, HORIZONS[horizon].0);
             for up in [true, false] {
                 if let Some(size) = self.watched_deviation(ring, place, horizon, &expected, sides, up) {
-                    self.pending.push((cell as u8, up, size as f32));
+                    let size = size as f32;
+                    match self.pending.iter_mut().find(|each| usize::from(each.cell) == cell && each.up == up) {
+                        Some(largest) => largest.size = largest.size.max(size),
+                        None => self.pending.push(Largest { cell: cell as u8, up, size }),
+                    }
                 }
+            }
+        }
+    }
+
+    fn learn_shelved(&mut self) {
+        for Largest { cell, up, size } in std::mem::take(&mut self.shelved) {
+            let cells = if up { &mut self.up } else { &mut self.down };
+            // The peak, and looks a little beside it.
+            for part in [1.0, 0.8, 0.6] {
+                cells[usize::from(cell)].learn(part * f64::from(size));
             }
         }
     }
@@ -342,7 +373,11 @@ impl Baseline {
             learned.clone().find(|(_, cell)| cell.1 >= lag).or_else(|| learned.next_back()).map_or(0, |(i, _)| i);
         let (width, _) = HORIZONS[horizon];
         let looks = cells[cell].looks();
-        let spacing = if cell < 3 { 1.0 } else { (CELLS.len() - 3) as f64 };
+        let spacing = match cell {
+            0..=2 => 1.0,
+            3 => 2.0,
+            _ => 2.0 * (CELLS.len() - 4) as f64,
+        };
         cells[cell].tail(self.floor(width, looks), (width as f64 / spacing).max(1.0))
     }
 

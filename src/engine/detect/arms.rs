@@ -431,7 +431,8 @@ pub fn learn_apart(
         return None;
     }
     let away = scale.of(robust(&window, drop.min(window.len() / 3), true)?) - scale.of(theirs(&window)?);
-    let kept = signal.series_of(one)?.usual.get(track).copied().filter(|(then, _)| minute - then < USUAL);
+    let kept =
+        signal.series_of(one)?.usual.get(track).copied().filter(|(then, _)| minute.saturating_sub(*then) < USUAL);
     let (then, usual) = kept.unwrap_or_else(|| {
         let past = side_by_side(service, signal, track, (&[one], &rest), from - 40, from - 1);
         (minute, usual(&past, scale).map_or(f32::NAN, |usual| usual as f32))
