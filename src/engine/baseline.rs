@@ -241,8 +241,8 @@ impl Baseline {
         for cell in 0..3 {
             self.learn_cell(ring, place, minute, cell, sides);
         }
-        let slower = if turn.is_multiple_of(2) { 3 } else { 4 + turn / 2 % (CELLS.len() - 4) };
-        self.learn_cell(ring, place, minute, slower, sides);
+        self.learn_cell(ring, place, minute, 3 + turn % 2, sides);
+        self.learn_cell(ring, place, minute, 5 + turn % (CELLS.len() - 5), sides);
     }
 
     fn learn_cell(&mut self, ring: &Ring, place: usize, minute: Minute, cell: usize, sides: Sides) {
@@ -375,8 +375,8 @@ impl Baseline {
         let looks = cells[cell].looks();
         let spacing = match cell {
             0..=2 => 1.0,
-            3 => 2.0,
-            _ => 2.0 * (CELLS.len() - 4) as f64,
+            3 | 4 => 2.0,
+            _ => (CELLS.len() - 5) as f64,
         };
         cells[cell].tail(self.floor(width, looks), (width as f64 / spacing).max(1.0))
     }

@@ -16,8 +16,13 @@ const LOWEST_OCTAVE: f64 = -12.0;
 const BUCKETS: usize = 72;
 /// When so many looks are remembered, all counts are halved: the memory is about twice this.
 const FULL: u32 = 8_192;
+/// Looks that must be left for anything to be forgotten early.
+const KEPT: u32 = 300;
 /// The share of looks that lie above the threshold over which the tail is modelled.
 const ABOVE: f64 = 0.10;
+/// The share of the rare peaks, and how many of them a fit needs.
+const RARE: f64 = 0.02;
+const FEWEST: f64 = 5.0;
 /// To be called unseen, a deviation must exceed the largest seen by this factor.
 const MARGIN: f64 = 1.1;
 /// The prior of the tail's shape, and how many peaks it is worth.
@@ -32,16 +37,23 @@ pub struct Yardstick {
     total: u32,
 }
 
-/// The tail above `threshold`, fitted.
+/// How often deviations of a size are seen.
 #[derive(Clone, Copy, Debug)]
 pub struct Tail {
+    /// Over the common peaks, and over the rare ones if there are any: noise with a few bursts is two tails in one.
+    fits: [Option<Fit>; 2],
+    /// The largest deviation that was seen, and log10 of one in all looks.
+    largest: f64,
+    once: f64,
+}
+
+/// The tail above a threshold.
+#[derive(Clone, Copy, Debug)]
+struct Fit {
     share: f64,
     threshold: f64,
     scale: f64,
     shape: f64,
-    /// The largest deviation that was seen, and log10 of one in all looks.
-    largest: f64,
-    once: f64,
 }
 
 impl Yardstick {
@@ -67,8 +79,11 @@ impl Yardstick {
         }
     }
 
-    /// What was learned so far counts for a quarter from here on.
+    /// What was learned so far counts for less from here on, as far as enough is left.
     pub fn fade(&mut self) {
+        if self.total < 4 * KEPT {
+            return;
+        }
         self.zero /= 4;
         self.counts.iter_mut().for_each(|count| *count /= 4);
         self.total = self.zero + self.counts.iter().map(|&count| u32::from(count)).sum::<u32>();
@@ -77,32 +92,40 @@ impl Yardstick {
     /// Fits the tail. `floor` is the least scale that is believed: the noise that short samples must have anyway.
     /// `overlap` is how many looks share their data, so that many looks of a slow comparison count for few.
     pub fn tail(&self, floor: f64, overlap: f64) -> Tail {
+        let common = self.fit(ABOVE, 1.0, floor, overlap).unwrap_or(Fit {
+            share: 1.0,
+            threshold: 2.0 * floor,
+            scale: floor,
+            shape: SHAPE_PRIOR.0,
+        });
+        let largest = self.counts.iter().rposition(|&count| count > 0).map_or(0.0, |place| lower_edge(place + 1));
+        Tail {
+            fits: [Some(common), self.fit(RARE, FEWEST, floor, overlap)],
+            largest,
+            once: -f64::from(self.total.max(1)).log10(),
+        }
+    }
+
+    /// The generalised Pareto tail over the highest `share` of the looks; none over fewer than `fewest` of them.
+    fn fit(&self, share: f64, fewest: f64, floor: f64, overlap: f64) -> Option<Fit> {
         let total = f64::from(self.total);
         let mut above = 0.0;
         let mut place = self.counts.len();
-        while place > 0 && above < ABOVE * total {
+        while place > 0 && above < share * total {
             place -= 1;
             above += f64::from(self.counts[place]);
         }
-        let threshold = if self.counts.is_empty() { 0.0 } else { lower_edge(place) };
+        if above < fewest {
+            return None;
+        }
+        let threshold = lower_edge(place);
         let (mut sum, mut squares) = (0.0, 0.0);
         for (i, &count) in self.counts.iter().enumerate().skip(place) {
             let excess = (middle(i) - threshold).max(0.0);
             sum += f64::from(count) * excess;
             squares += f64::from(count) * excess * excess;
         }
-        let share = if total > 0.0 { (above / total).max(1e-3) } else { 1.0 };
         let peaks = above / overlap.max(1.0);
-        if above < 1.0 {
-            return Tail {
-                share: 1.0,
-                threshold: 2.0 * floor,
-                scale: floor,
-                shape: SHAPE_PRIOR.0,
-                largest: 0.0,
-                once: 0.0,
-            };
-        }
         let average = sum / above;
         let variance = (squares / above - average * average).max(1e-12);
         // Moments of the generalised Pareto distribution (Hosking and Wallis 1987, section 3).
@@ -111,31 +134,42 @@ impl Yardstick {
         let shape = shape.clamp(0.0, SHAPE_MAX);
         // Few peaks may be lucky ones: the scale is widened by about one standard error.
         let scale = average * (1.0 - shape) * (1.0 + 1.0 / peaks.max(1.0).sqrt());
-        let largest = self.counts.iter().rposition(|&count| count > 0).map_or(0.0, |place| lower_edge(place + 1));
-        let once = -total.max(1.0).log10();
-        Tail { share, threshold: threshold.max(2.0 * floor), scale: scale.max(floor), shape, largest, once }
+        let share = (above / total).max(1e-3);
+        Some(Fit { share, threshold: threshold.max(2.0 * floor), scale: scale.max(floor), shape })
     }
 }
 
 impl Tail {
     /// log10 of the probability that one look shows a deviation of at least `size`.
     pub fn log10_p(&self, size: f64) -> f64 {
-        if size <= self.threshold {
-            return 0.0;
-        }
-        let z = (size - self.threshold) / self.scale.max(1e-9);
-        let ln = if self.shape < 1e-6 { -z } else { -(self.shape * z).ln_1p() / self.shape };
-        let fitted = self.share.log10() + ln / std::f64::consts::LN_10;
+        // A fit whose threshold is not passed has nothing to say; where none has, the size is common.
+        let said = self.fits.iter().flatten().filter_map(|fit| fit.log10_p(size));
+        let Some(fitted) = said.reduce(f64::max) else { return 0.0 };
         // What was seen once is not rarer than that, whatever the fit says.
         if size <= MARGIN * self.largest { fitted.max(self.once) } else { fitted }
     }
 
     /// The size whose `log10_p` is `target`.
     pub fn size_at(&self, target: f64) -> f64 {
+        let fitted = self.fits.iter().flatten().map(|fit| fit.size_at(target)).fold(0.0, f64::max);
+        if target < self.once { fitted.max(MARGIN * self.largest) } else { fitted }
+    }
+}
+
+impl Fit {
+    fn log10_p(&self, size: f64) -> Option<f64> {
+        if size <= self.threshold {
+            return None;
+        }
+        let z = (size - self.threshold) / self.scale.max(1e-9);
+        let ln = if self.shape < 1e-6 { -z } else { -(self.shape * z).ln_1p() / self.shape };
+        Some(self.share.log10() + ln / std::f64::consts::LN_10)
+    }
+
+    fn size_at(&self, target: f64) -> f64 {
         let ln = ((target - self.share.log10()) * std::f64::consts::LN_10).min(0.0);
         let z = if self.shape < 1e-6 { -ln } else { ((-ln * self.shape).exp() - 1.0) / self.shape };
-        let fitted = self.threshold + z * self.scale;
-        if target < self.once { fitted.max(MARGIN * self.largest) } else { fitted }
+        self.threshold + z * self.scale
     }
 }
 

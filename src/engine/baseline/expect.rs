@@ -32,6 +32,7 @@ pub struct Expectation {
 
 const RECENT: usize = 10;
 const HOUR: usize = 60;
+const HALF: usize = HOUR / 2;
 /// Fewer bins than this before the moment are no reference.
 const FEWEST: usize = 5;
 /// Bins for which a trend is believed to go on.
@@ -53,9 +54,9 @@ impl Baseline {
         }
         let start = reference.saturating_sub(RECENT);
         let (origin, first) = (ring.get(reference - 1)?.minute, ring.get(start)?.minute);
-        let recent = scale.of(Window::of(ring, start, reference, &[]).trimmed()?);
+        let recent = scale.of(Window::<RECENT>::of(ring, start, reference, &[]).trimmed()?);
         let from = reference.saturating_sub(HOUR);
-        let hour = Window::of(ring, from, reference, &self.incidents);
+        let hour = Window::<HOUR>::of(ring, from, reference, &self.incidents);
         // With too little left after the incidents, they are better than nothing.
         let mut hour = if hour.len >= 15 { hour } else { Window::of(ring, from, reference, &[]) };
         let slope = hour.slope(&scale).unwrap_or(0.0);
@@ -103,31 +104,38 @@ impl Baseline {
 
 /// The pooled value of the bins at `[from, to)`, the `drop` highest (or lowest) left out.
 pub fn pooled(ring: &Ring, from: usize, to: usize, drop: usize, highest: bool) -> Option<f64> {
-    let mut window = Window::of(ring, from, to, &[]);
-    if window.len > drop {
-        let kept = window.len - drop;
-        if highest { window.cut(0, kept) } else { window.cut(drop, window.len) }
-    } else {
-        window.ratio(0, window.len)
+    match to.saturating_sub(from) {
+        0..=5 => Window::<5>::of(ring, from, to, &[]).without(drop, highest),
+        6..=15 => Window::<15>::of(ring, from, to, &[]).without(drop, highest),
+        _ => Window::<HOUR>::of(ring, from, to, &[]).without(drop, highest),
     }
 }
 
 /// A few bins on the stack, with their values.
-struct Window {
-    bins: [(f32, Bin); HOUR],
+struct Window<const N: usize> {
+    bins: [(f32, Bin); N],
     len: usize,
 }
 
-impl Window {
-    fn of(ring: &Ring, from: usize, to: usize, without: &[(Minute, Minute)]) -> Window {
-        let mut window = Window { bins: [(0.0, Bin { minute: 0, num: 0.0, den: 0.0 }); HOUR], len: 0 };
-        for bin in ring.places(from.max(to.saturating_sub(HOUR)), to) {
+impl<const N: usize> Window<N> {
+    /// The newest `N` bins of the places `[from, to)`.
+    fn of(ring: &Ring, from: usize, to: usize, without: &[(Minute, Minute)]) -> Window<N> {
+        let mut window = Window { bins: [(0.0, Bin { minute: 0, num: 0.0, den: 0.0 }); N], len: 0 };
+        for bin in ring.places(from.max(to.saturating_sub(N)), to) {
             if bin.den > 0.0 && !without.iter().any(|&(from, to)| from <= bin.minute && bin.minute <= to) {
                 window.bins[window.len] = (bin.num / bin.den, *bin);
                 window.len += 1;
             }
         }
         window
+    }
+
+    /// The pooled value without the `drop` highest or lowest.
+    fn without(&mut self, drop: usize, highest: bool) -> Option<f64> {
+        if self.len <= drop {
+            return self.ratio(0, self.len);
+        }
+        if highest { self.cut(0, self.len - drop) } else { self.cut(drop, self.len) }
     }
 
     /// The pooled value without the lowest and the highest fifth.
@@ -157,16 +165,16 @@ impl Window {
 
     /// The slope a bin between the two halves' levels, while the bins are in order.
     fn slope(&self, scale: &super::scale::Scale) -> Option<f64> {
-        if self.len < HOUR / 2 {
+        if self.len < HALF {
             return None;
         }
         let half = self.len / 2;
         let part = |from: usize, to: usize| {
-            let mut window = Window { bins: [self.bins[0]; HOUR], len: to - from };
+            let mut window = Window { bins: [self.bins[0]; HALF], len: to - from };
             window.bins[..to - from].copy_from_slice(&self.bins[from..to]);
             window.trimmed()
         };
-        Some((scale.of(part(half, self.len)?) - scale.of(part(0, half)?)) / half as f64)
+        Some((scale.of(part(self.len - half, self.len)?) - scale.of(part(0, half)?)) / half as f64)
     }
 }
 
