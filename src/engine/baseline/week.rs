@@ -60,7 +60,7 @@ impl Week {
 
     /// How much the track rises from one time to another: the median over the days before, and what it did a week ago.
     pub fn shift(&self, from: Minute, to: Minute) -> Option<(f64, Option<f64>)> {
-        if self.slots.is_empty() {
+        if self.days() == 0 {
             return None;
         }
         let on = |day: Minute| Some(self.at(to - day * DAY)? - self.at(from - day * DAY)?);
