@@ -17,7 +17,7 @@ const BUCKETS: usize = 72;
 /// When so many looks are remembered, all counts are halved: the memory is about twice this.
 const FULL: u32 = 8_192;
 /// Looks that must be left for anything to be forgotten early.
-const KEPT: u32 = 300;
+const KEPT: u32 = 100;
 /// The share of looks that lie above the threshold over which the tail is modelled.
 const ABOVE: f64 = 0.10;
 /// The share of the rare peaks, and how many of them a fit needs.
