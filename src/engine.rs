@@ -90,7 +90,8 @@ impl Engine {
             Fact::Tick => self.tick(policy, now, effects),
             Fact::Drain => self.drain(policy, now, effects),
         }
-        self.note(policy, now);
+        let decides = !matches!(input.fact, Fact::Sample(_) | Fact::Log(_));
+        self.note(policy, now, decides);
     }
 
     /// The next moment at which a tick is due, if any.
@@ -296,13 +297,14 @@ impl Engine {
         } += 1;
     }
 
-    fn note(&mut self, policy: &Policy, now: Time) {
+    /// Keeps the vitals; what only decisions change is counted after these, not after each of a million samples.
+    fn note(&mut self, policy: &Policy, now: Time, decides: bool) {
         let vitals = &mut self.vitals;
         vitals.now = now;
         vitals.services = self.fleet.services.len() as u64;
         vitals.signals = self.fleet.signals as u64;
         vitals.series = self.fleet.series() as u64;
-        if self.watches.is_quiet() && vitals.watches_open + vitals.watches_warming == 0 && vitals.fleet_tokens > 0.0 {
+        if !decides && vitals.fleet_tokens > 0.0 {
             return;
         }
         vitals.watches_warming = self.watches.count(now, Phase::Warming);

@@ -43,8 +43,7 @@ pub struct Instance {
     /// Empty where samples name none; then there is one for each version.
     pub name: Arc<str>,
     pub version: Option<Arc<str>>,
-    /// The version before the last change, and when that came.
-    pub before: Option<Arc<str>>,
+    /// When the version last changed.
     pub changed: Minute,
     /// When its process last began, as far as that shows: first seen, another version, a counter from zero.
     pub started: Minute,
@@ -59,7 +58,6 @@ impl Instance {
         Instance {
             name: name.into(),
             version: version.map(Arc::from),
-            before: None,
             changed: minute,
             started: minute,
             started_before: Minute::MIN,
@@ -146,7 +144,7 @@ impl Service {
         if minute >= instance.last {
             instance.last = minute;
             if version.is_some() && instance.version.as_deref() != version {
-                instance.before = std::mem::replace(&mut instance.version, version.map(Arc::from));
+                instance.version = version.map(Arc::from);
                 instance.changed = minute;
                 instance.begin(minute);
             }

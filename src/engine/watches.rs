@@ -94,10 +94,6 @@ impl Watches {
         }
     }
 
-    pub fn is_quiet(&self) -> bool {
-        self.open.is_empty()
-    }
-
     pub fn count(&self, now: Time, phase: Phase) -> u64 {
         self.open.iter().filter(|watch| watch.phase(now) == phase).count() as u64
     }
