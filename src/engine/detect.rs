@@ -20,7 +20,6 @@ use super::fleet::Fleet;
 use super::policy::Policy;
 use super::service::{Instance, Service};
 use super::signal::Signal;
-use super::time::Time;
 use super::window::{Minute, minute_of, start_of};
 use arms::Arms;
 
@@ -216,9 +215,4 @@ pub fn users_feel(class: Class) -> bool {
 /// The direction in the signal's own unit of a move on its scale.
 pub fn direction(mirrored: bool, up: bool) -> Direction {
     if up != mirrored { Direction::Increase } else { Direction::Decrease }
-}
-
-/// The moment of a minute's end.
-pub fn end_of(minute: Minute) -> Time {
-    start_of(minute.saturating_add(1))
 }

@@ -74,8 +74,7 @@ impl Fleet {
     pub fn take(&mut self, sample: &Sample, limits: &Limits) -> Result<(Taken, Option<Rolled>), Full> {
         let nature = match &sample.reading {
             Reading::Gauge(_) => Nature::Gauge,
-            Reading::Counter(_) => Nature::Rate,
-            Reading::Delta(_) => Nature::Rate,
+            Reading::Counter(_) | Reading::Delta(_) => Nature::Rate,
             Reading::Histogram(_) => Nature::Distribution,
         };
         let series_name =
@@ -221,7 +220,7 @@ impl Fleet {
             },
             Reading::Histogram(buckets) => put_histogram(signal, place.series as usize, sample.at, buckets),
         };
-        let restarted = series_restarted(signal, place.series as usize, minute);
+        let restarted = signal.series[place.series as usize].restarted == minute;
         service.see(instance, sample.origin.version.as_deref(), minute);
         if restarted {
             service.instances[instance].begin(minute);
@@ -229,10 +228,6 @@ impl Fleet {
         service.signals[place.signal as usize].touch(minute);
         taken
     }
-}
-
-fn series_restarted(signal: &Signal, series: usize, minute: Minute) -> bool {
-    signal.series[series].restarted == minute
 }
 
 fn put_histogram(signal: &mut Signal, series: usize, at: Time, buckets: &Buckets) -> Taken {
