@@ -83,6 +83,14 @@ impl Scale {
         }
     }
 
+    /// The value at which nothing happens.
+    pub fn uneventful(&self) -> f64 {
+        match *self {
+            Scale::Mirrored { whole, .. } => whole,
+            Scale::Ratio { .. } | Scale::Difference { .. } => 0.0,
+        }
+    }
+
     pub fn is_mirrored(&self) -> bool {
         matches!(self, Scale::Mirrored { .. })
     }

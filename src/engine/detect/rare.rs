@@ -5,12 +5,11 @@
 //! how likely is it that so many of them fell after the change (the conditional test of two Poisson rates, Przyborowski
 //! and Wilenski 1940). One stray event proves nothing, however quiet it was before.
 
-use super::{Finding, Look, direction};
+use super::{COUNTED, Finding, Look, direction};
 use crate::engine::baseline::Sides;
 use crate::engine::baseline::scale::Scale;
 use crate::engine::character::{Character, Class};
 use crate::engine::effect::Method;
-use crate::engine::signal::Nature;
 use crate::engine::stats::log10_binomial_tail;
 
 /// Fewer eventful minutes than this are no pattern.
@@ -20,8 +19,7 @@ pub fn rare_events(look: &Look, place: usize, track: usize, character: &Characte
     let signal = &look.service.signals[place];
     let judged = &signal.tracks[track];
     let newborn = signal.born >= look.start - 1;
-    let countable = matches!(signal.nature, Nature::Events | Nature::Rate) || signal.class == Class::Errors;
-    if !(judged.baseline.is_sparse() || newborn) || (newborn && !countable) {
+    if !(judged.baseline.is_sparse() || newborn) {
         return None;
     }
     // A signal that was born with the change has the service's whole life as a silent past, if it counts errors.
@@ -30,7 +28,7 @@ pub fn rare_events(look: &Look, place: usize, track: usize, character: &Characte
     }
     let counted = judged.total.last().map_or(1.0, |bin| f64::from(bin.den));
     // Without a past there is no scale: one event is its unit, as a share of what is counted against.
-    let one = Scale::Ratio { offset: if counted > 1.5 { 1.0 / counted } else { 0.5 } };
+    let one = Scale::Ratio { offset: if counted > COUNTED { 1.0 / counted } else { 0.5 } };
     let scale = judged.baseline.scale().copied().unwrap_or(one);
     if !Sides::of(character.worse, Some(&scale)).up {
         return None;
@@ -55,13 +53,13 @@ pub fn rare_events(look: &Look, place: usize, track: usize, character: &Characte
     let chance = minutes as f64 / (minutes + past) as f64;
     let mean = |values: &mut dyn Iterator<Item = f64>, n: u64| values.sum::<f64>() / n.max(1) as f64;
     let current = mean(&mut after.iter().map(|each| each.1), minutes);
-    let baseline = if scale.is_mirrored() { scale.value(scale.of(1.0)) } else { 0.0 };
+    let baseline = scale.uneventful();
     Some(Finding {
         signal: place,
         track,
         method: Method::RareEvents,
         direction: direction(scale.is_mirrored(), true),
-        baseline: baseline.max(0.0),
+        baseline,
         current,
         change: scale.relative_change(baseline, current),
         log10_p: log10_binomial_tail(count, count + before, chance),
