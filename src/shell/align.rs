@@ -21,7 +21,7 @@ const OVERHEAD: usize = 96;
 
 /// How long a partition that shows nothing may hold up the others. Whether it is at its end is known without waiting;
 /// what runs into this is a partition whose broker does not answer.
-pub const WAIT_MS: u64 = 10_000;
+pub const WAIT_MS: u64 = 60_000;
 
 /// Names a partition among those that are aligned.
 pub type Slot = usize;
