@@ -2,7 +2,7 @@
 //!
 //! One plain consumer and no partition queues: with those a partition can stall unseen after a rebalance. Messages are
 //! lent, not owned; whoever keeps one copies it. Which offset to read from is decided here (our own position, else the
-//! group's, else the earliest) and nothing is ever committed but what was acknowledged. What is done with a message,
+//! group's, else the earliest) and nothing is ever committed but what a checkpoint holds. What is done with a message,
 //! and in which order of time, is the run loop's affair.
 
 mod listener;
@@ -185,7 +185,7 @@ impl Consumer {
         (outcome == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some((low, high))
     }
 
-    /// Commits what has been acknowledged since the last commit. A commit that fails is told in the log and made up for
+    /// Commits what has been remembered since the last commit. A commit that fails is told in the log and made up for
     /// by the next one.
     pub fn commit(&self, mode: CommitMode) {
         let assigned = self.assigned.iter().map(|(_, partition)| partition.as_ref());

@@ -1,7 +1,7 @@
 //! Hears from librdkafka while it is being polled: rebalances, commits, statistics, complaints.
 //!
 //! Everything here runs inside a poll, on the polling thread, so it is short: it notes what happened and lets the run
-//! loop follow up. The one thing that can't wait is the commit of what a revoked partition has acknowledged.
+//! loop follow up. The one thing that can't wait is the commit of what is remembered of a revoked partition.
 
 use super::offsets;
 use super::partitions::{Partition, Partitions, UNKNOWN};
@@ -130,16 +130,14 @@ impl Listener {
     }
 }
 
-/// Commits what these partitions have acknowledged since their last commit.
+/// Commits what the checkpoint has come to hold of these partitions since their last commit.
 pub fn commit<'a>(
     consumer: &BaseConsumer<Listener>,
     partitions: impl Iterator<Item = &'a Partition>,
     mode: CommitMode,
 ) {
-    let due: Vec<(&Partition, i64)> = partitions
-        .map(|partition| (partition, partition.acknowledged.get()))
-        .filter(|(partition, next)| *next != UNKNOWN && *next != partition.committed.get())
-        .collect();
+    let due: Vec<(&Partition, i64)> =
+        partitions.filter_map(|partition| Some((partition, partition.to_commit()?))).collect();
     if due.is_empty() {
         return;
     }

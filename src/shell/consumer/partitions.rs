@@ -1,9 +1,10 @@
 //! How far each partition has been read: shared between the run loop and the client's callbacks.
 //!
-//! Four offsets, each "the next one": polled from the client, stepped by the engine, acknowledged (everything that
-//! followed from it is published), committed to the group. They only differ for moments, and their order is the
-//! delivery promise: committed <= acknowledged <= stepped <= polled. Both sides run on the one polling thread; the lock
-//! is for the type system and is never waited for.
+//! Five offsets, each "the next one": polled from the client, stepped by the engine, acknowledged (everything that
+//! followed from it is published), remembered in a checkpoint, committed to the group. Their order is the delivery
+//! promise: committed <= remembered <= acknowledged <= stepped <= polled. A commit ahead of the checkpoint would lose
+//! messages: a partition of which the checkpoint knows nothing yet is read on from the group's offset. Both sides run
+//! on the one polling thread; the lock is for the type system and is never waited for.
 
 use crate::engine::time::Time;
 use crate::shell::align::Slot;
@@ -24,6 +25,7 @@ pub struct Partition {
     pub polled: Next,
     pub stepped: Next,
     pub acknowledged: Next,
+    pub remembered: Next,
     pub committed: Next,
     /// The last timestamp that was believed, in milliseconds.
     pub last: AtomicI64,
@@ -45,9 +47,14 @@ impl Next {
 impl Partition {
     fn new(topic: Arc<str>, number: i32, kind: Kind, next: i64) -> Partition {
         let at = || Next(AtomicI64::new(next));
-        let (polled, stepped, acknowledged) = (at(), at(), at());
+        let (polled, stepped, acknowledged, remembered) = (at(), at(), at(), at());
         let (committed, last) = (Next(AtomicI64::new(UNKNOWN)), AtomicI64::new(Time::MIN.0));
-        Partition { topic, number, kind, polled, stepped, acknowledged, committed, last }
+        Partition { topic, number, kind, polled, stepped, acknowledged, remembered, committed, last }
+    }
+
+    /// The offset to commit, if the checkpoint has come to hold more than was committed last.
+    pub fn to_commit(&self) -> Option<i64> {
+        Some(self.remembered.get()).filter(|next| *next != UNKNOWN && *next != self.committed.get())
     }
 }
 
@@ -128,6 +135,11 @@ impl Partitions {
         self.all.iter().for_each(|partition| partition.acknowledged.set(partition.stepped.get()));
     }
 
+    /// Everything acknowledged is in the checkpoint.
+    pub fn remember(&self) {
+        self.all.iter().for_each(|partition| partition.remembered.set(partition.acknowledged.get()));
+    }
+
     /// What has been acknowledged, of every partition that is known: a checkpoint's positions.
     pub fn positions(&self) -> Positions {
         let known = self.all.iter().filter(|partition| partition.acknowledged.get() != UNKNOWN);
@@ -173,5 +185,21 @@ mod tests {
         let restored = Partitions::restore(&positions, |topic| (topic == "metrics").then_some(Kind::Metrics));
         assert_eq!(restored.positions(), positions);
         assert!(Partitions::restore(&positions, |_| None).positions().is_empty());
+    }
+
+    #[test]
+    fn nothing_is_committed_that_no_checkpoint_holds() {
+        let mut partitions = Partitions::default();
+        partitions.assign("deployments", 0, Kind::Deployments);
+        let partition = partitions.get(0).clone();
+        partition.stepped.set(7);
+        partitions.acknowledge();
+        assert_eq!(partition.to_commit(), None);
+        partitions.remember();
+        partition.stepped.set(9);
+        partitions.acknowledge();
+        assert_eq!(partition.to_commit(), Some(7));
+        partition.committed.set(7);
+        assert_eq!(partition.to_commit(), None);
     }
 }

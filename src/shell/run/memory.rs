@@ -1,9 +1,10 @@
 //! When to write a checkpoint and when to commit.
 //!
-//! Both only ever after acknowledgement. A checkpoint follows every batch that held a recommendation, every reload, the
-//! operator's stop, and else the configured interval; the group's offsets are committed every second and matter only to
-//! a daemon that has lost its checkpoint. A checkpoint that can't be written is counted and told, and the daemon goes
-//! on: it will then say again, under the same ids, what it said since the last good one.
+//! Both only ever after acknowledgement, and the commit only of what a checkpoint holds. A checkpoint follows every
+//! batch that held a recommendation, every reload, the operator's stop, and else the configured interval; the group's
+//! offsets follow it and matter only to a daemon that has lost its checkpoint. A checkpoint that can't be written is
+//! counted and told, and the daemon goes on: it will then say again, under the same ids, what it said since the last
+//! good one.
 
 use crate::shell::checkpoint::{Remembering, Store};
 use crate::shell::consumer::Consumer;
@@ -89,6 +90,7 @@ impl Memory {
             Ok(bytes) => {
                 self.metrics.checkpointed(bytes, begun.elapsed());
                 tracing::debug!(bytes, millis = begun.elapsed().as_millis() as u64, "checkpoint written");
+                consumer.partitions().remember();
                 self.dirty = false;
                 self.wanted = false;
             }
