@@ -389,7 +389,8 @@ impl Baseline {
         // The service's noise is that of a mean over instances: one of them is noisier.
         let single = (instances.max(2) as f64).sqrt();
         let floor = self.floor(width, cell.looks()) * single.min(3.0);
-        cell.tail(floor, width as f64 / 2.0)
+        // Windows overlap by about two thirds (see `learn::apart`).
+        cell.tail(floor, (width as f64).min(2.5))
     }
 
     /// Distances learned at the shortest horizon.

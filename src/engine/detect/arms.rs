@@ -25,7 +25,7 @@ pub struct Arms {
 }
 
 /// Minutes of silence after which an instance no longer counts as running.
-const GONE: Minute = 5;
+pub const GONE: Minute = 5;
 /// Minutes after which a process is as good as old.
 const AGE: Minute = 60;
 /// Minutes of an instance's own past that its offset needs.
@@ -66,9 +66,9 @@ fn contemporary(look: &Look, character: &Character, one: u32, other: u32) -> boo
 /// A minute that both arms have: numerator and denominator of each.
 #[derive(Clone, Copy, Debug)]
 pub struct Both {
-    minute: Minute,
-    ours: (f64, f64),
-    theirs: (f64, f64),
+    pub minute: Minute,
+    pub ours: (f64, f64),
+    pub theirs: (f64, f64),
 }
 
 impl Both {
@@ -117,16 +117,18 @@ fn ratio(parts: impl Iterator<Item = (f64, f64)>) -> Option<f64> {
     (den > 0.0).then(|| num / den)
 }
 
-fn ours(bins: &[Both]) -> Option<f64> {
+/// The pooled value of our arm.
+pub fn ours(bins: &[Both]) -> Option<f64> {
     ratio(bins.iter().map(|bin| bin.ours))
 }
 
-fn theirs(bins: &[Both]) -> Option<f64> {
+/// The pooled value of the other arm.
+pub fn theirs(bins: &[Both]) -> Option<f64> {
     ratio(bins.iter().map(|bin| bin.theirs))
 }
 
 /// Our pooled value without the `drop` worst minutes.
-fn robust(bins: &[Both], drop: usize, highest: bool) -> Option<f64> {
+pub fn robust(bins: &[Both], drop: usize, highest: bool) -> Option<f64> {
     if drop == 0 || bins.len() <= drop {
         return ours(bins);
     }
@@ -275,7 +277,7 @@ pub fn note_offsets(service: &mut Service, signal: usize, start: Minute) {
 }
 
 /// How far apart two arms usually are; none where that is not known.
-fn usual(past: &[Both], scale: &Scale) -> Option<f64> {
+pub fn usual(past: &[Both], scale: &Scale) -> Option<f64> {
     if past.len() < PAST {
         return None;
     }
@@ -404,42 +406,4 @@ impl Pair<'_> {
             onset: first,
         })
     }
-}
-
-/// Minutes for which a usual distance stands before it is worked out again.
-const USUAL: Minute = 10;
-
-/// How far one instance stood apart from the rest at `minute`, over one horizon: as it is, and against its own past.
-/// The usual distance it was held against is kept in `series.usual` for a while.
-pub fn learn_apart(
-    service: &mut Service,
-    signal: usize,
-    track: usize,
-    one: u32,
-    minute: Minute,
-    horizon: usize,
-) -> Option<[f64; 2]> {
-    let place = signal;
-    let signal = &service.signals[place];
-    let scale = signal.tracks[track].baseline.scale()?;
-    let alive = |each: &u32| service.instances[*each as usize].last + GONE >= minute;
-    let rest: Vec<u32> = signal.instances().filter(|&each| each != one).filter(alive).collect();
-    let (width, drop) = HORIZONS[horizon];
-    let from = minute - width as Minute + 1;
-    let window = side_by_side(service, signal, track, (&[one], &rest), from, minute);
-    if window.len() < width.min(2) || window.len() * 2 < width {
-        return None;
-    }
-    let away = scale.of(robust(&window, drop.min(window.len() / 3), true)?) - scale.of(theirs(&window)?);
-    let kept =
-        signal.series_of(one)?.usual.get(track).copied().filter(|(then, _)| minute.saturating_sub(*then) < USUAL);
-    let (then, usual) = kept.unwrap_or_else(|| {
-        let past = side_by_side(service, signal, track, (&[one], &rest), from - 40, from - 1);
-        (minute, usual(&past, scale).map_or(f32::NAN, |usual| usual as f32))
-    });
-    let tracks = signal.tracks.len();
-    let series = service.signals[place].series_of_mut(one)?;
-    series.usual.resize(tracks, (Minute::MIN, f32::NAN));
-    series.usual[track] = (then, usual);
-    Some([away, away - f64::from(usual)])
 }
