@@ -25,6 +25,9 @@ const RARE: f64 = 0.02;
 const FEWEST: f64 = 5.0;
 /// To be called unseen, a deviation must exceed the largest seen by this factor.
 const MARGIN: f64 = 1.1;
+/// Beyond it the tail falls off no faster than size to this power: where bursts are few, no fit knows how large they
+/// can be. A normal tail falls about so fast at three to five standard deviations.
+const DECAY: f64 = 12.0;
 /// The prior of the tail's shape, and how many peaks it is worth.
 const SHAPE_PRIOR: (f64, f64) = (0.08, 20.0);
 const SHAPE_MAX: f64 = 0.45;
@@ -85,7 +88,8 @@ impl Yardstick {
             return;
         }
         self.zero /= 4;
-        self.counts.iter_mut().for_each(|count| *count /= 4);
+        // Rounded up: what was seen once stays seen.
+        self.counts.iter_mut().for_each(|count| *count = count.div_ceil(4));
         self.total = self.zero + self.counts.iter().map(|&count| u32::from(count)).sum::<u32>();
     }
 
@@ -145,14 +149,16 @@ impl Tail {
         // A fit whose threshold is not passed has nothing to say; where none has, the size is common.
         let said = self.fits.iter().flatten().filter_map(|fit| fit.log10_p(size));
         let Some(fitted) = said.reduce(f64::max) else { return 0.0 };
-        // What was seen once is not rarer than that, whatever the fit says.
-        if size <= MARGIN * self.largest { fitted.max(self.once) } else { fitted }
+        // What was seen once is not rarer than that, whatever the fit says, and nothing beyond falls off at a cliff.
+        let beyond = (size / (MARGIN * self.largest).max(1e-12)).log10().max(0.0);
+        fitted.max(self.once - DECAY * beyond)
     }
 
     /// The size whose `log10_p` is `target`.
     pub fn size_at(&self, target: f64) -> f64 {
         let fitted = self.fits.iter().flatten().map(|fit| fit.size_at(target)).fold(0.0, f64::max);
-        if target < self.once { fitted.max(MARGIN * self.largest) } else { fitted }
+        let beyond = (self.once - target) / DECAY;
+        if beyond > 0.0 { fitted.max(MARGIN * self.largest * 10f64.powf(beyond)) } else { fitted }
     }
 }
 

@@ -6,8 +6,8 @@
 use super::{COUNTED, Finding, Look, direction, onset};
 use crate::engine::baseline::expect::{Levels, pooled};
 use crate::engine::baseline::{HORIZONS, Sides};
-use crate::engine::character::Character;
-use crate::engine::effect::{Lack, Method};
+use crate::engine::character::{Character, Class};
+use crate::engine::effect::{Direction, Lack, Method};
 use crate::engine::signal::Track;
 use crate::engine::stats::log10_count_tail;
 use crate::engine::window::Ring;
@@ -69,6 +69,7 @@ fn at_horizon(
     }
     let (ring, baseline) = (&track.total, &track.baseline);
     let (Some(scale), Some(last)) = (baseline.scale(), ring.get(end - 1)) else { return };
+    let failures = matches!(look.service.signals[name.0].class, Class::Errors | Class::Success);
     let expected = baseline.expect(levels, last.minute, width);
     let Some(size) = baseline.deviation(ring, end, horizon, &expected, up) else { return };
     let lag = end - reference;
@@ -108,12 +109,24 @@ fn at_horizon(
         instances: Vec::new(),
         onset: onset::onset(ring, scale, look.start, look.upto, up),
     };
+    if horizon == 0 && failures && !is_jump(&finding, scale.is_mirrored()) {
+        return;
+    }
     if onset::began_before(ring, scale, look.start, look.upto, up) {
         return;
     }
     if alone.finding.as_ref().is_none_or(|best| finding.surprise() > best.surprise()) {
         alone.finding = Some(finding);
     }
+}
+
+/// Everywhere errors come in bursts of a few minutes, more seldom than a young baseline can know: short of this size
+/// they have to last longer than the shortest horizon.
+const JUMP: f64 = 8.0;
+
+fn is_jump(finding: &Finding, mirrored: bool) -> bool {
+    let up = (finding.direction == Direction::Increase) != mirrored;
+    if up { finding.change >= JUMP - 1.0 } else { finding.change >= 1.0 - 1.0 / JUMP }
 }
 
 /// Where events are counted, their number must surprise as well: no history knows all the luck of small numbers.

@@ -374,10 +374,14 @@ impl Pair<'_> {
         }
         // The old arm instance by instance, with its past: each instance's minute is one chance.
         let (mut bad_before, mut all_before, mut sum) = (0, 0, (0.0, 0.0));
+        let (mut bad_beside, mut all_beside) = (0, 0);
         for &instance in self.old {
             look.service.bins_of(signal, track, instance, look.start - 60, look.upto, |bin| {
-                bad_before += u64::from(bin.value().is_some_and(|value| scale.is_eventful(value)));
-                all_before += 1;
+                let eventful = u64::from(bin.value().is_some_and(|value| scale.is_eventful(value)));
+                (bad_before, all_before) = (bad_before + eventful, all_before + 1);
+                if bin.minute >= look.start {
+                    (bad_beside, all_beside) = (bad_beside + eventful, all_beside + 1);
+                }
                 sum = (sum.0 + f64::from(bin.num), sum.1 + f64::from(bin.den));
             });
         }
@@ -386,7 +390,8 @@ impl Pair<'_> {
         let bad = self.bins.iter().filter(|bin| scale.is_eventful(bin.our_value())).count() as u64;
         let all = self.bins.len() as u64;
         let (new, old) = (ours(&self.bins)?, ratio([sum].into_iter())?);
-        if bad < 3 || all_before < 10 {
+        // What has begun on the old arm as well is not the new one's.
+        if bad < 3 || all_before < 10 || 2 * bad_beside * all > bad * all_beside {
             return None;
         }
         let chance = all as f64 / (all + all_before) as f64;

@@ -61,11 +61,13 @@ fn moves(look: &Look, finding: &Finding, signal: &Signal, track: usize, bar: f64
     let reference = ring.place_of(look.start - 1);
     let end = ring.place_of(look.upto + 1);
     if baseline.is_sparse() {
-        let eventful = |from, to| {
-            ring.between(from, to).filter(|bin| bin.value().is_some_and(|value| scale.is_eventful(value))).count()
+        let happened = |from, to| {
+            let values = ring.between(from, to).filter_map(|bin| bin.value()).filter(|value| scale.is_eventful(*value));
+            values.fold((0, 0.0), |(minutes, sum), value| (minutes + 1, sum + (value - scale.uneventful()).abs()))
         };
-        let after = eventful(look.start, look.upto + 1);
-        return Some(up && after >= 3 && after > 2 * eventful(look.start - (look.upto - look.start), look.start));
+        let (after, sum) = happened(look.start, look.upto + 1);
+        let (before, sum_before) = happened(look.start - (look.upto - look.start), look.start);
+        return Some(up && after >= 3 && (after > 2 * before || sum > 3.0 * sum_before));
     }
     let levels = baseline.levels(ring, reference)?;
     let mut answer = None;

@@ -11,9 +11,12 @@ use crate::engine::baseline::scale::Scale;
 use crate::engine::character::{Character, Class};
 use crate::engine::effect::Method;
 use crate::engine::stats::log10_binomial_tail;
+use crate::engine::window::{Bin, Minute, Ring};
 
 /// Fewer eventful minutes than this are no pattern.
 const FEWEST: u64 = 3;
+/// Minutes before the change that are looked at one by one.
+const RECENT: Minute = 200;
 
 pub fn rare_events(look: &Look, place: usize, track: usize, character: &Character) -> Option<Finding> {
     let signal = &look.service.signals[place];
@@ -43,14 +46,16 @@ pub fn rare_events(look: &Look, place: usize, track: usize, character: &Characte
     } else {
         u64::from(judged.baseline.bins)
     };
-    let recent = judged.total.between(look.start - 200, look.start - 1);
+    let recent = judged.total.between(look.start - RECENT, look.start - 1);
     let recent = recent.filter(|bin| bin.value().is_some_and(|value| scale.is_eventful(value))).count() as u64;
-    let before = u64::from(judged.baseline.eventful).max(recent);
+    let clustered = busiest(&judged.total, look, &scale, minutes as i32) * past / minutes;
+    let before = u64::from(judged.baseline.eventful).max(recent).max(clustered);
     let count = eventful.len() as u64;
     if count < FEWEST || past < look.policy.detection.min_history.as_minutes() as u64 {
         return None;
     }
-    let chance = minutes as f64 / (minutes + past) as f64;
+    let chances = minutes as f64 * busier(&judged.total, look, from);
+    let chance = chances / (chances + past as f64);
     let mean = |values: &mut dyn Iterator<Item = f64>, n: u64| values.sum::<f64>() / n.max(1) as f64;
     let current = mean(&mut after.iter().map(|each| each.1), minutes);
     let baseline = scale.uneventful();
@@ -69,4 +74,22 @@ pub fn rare_events(look: &Look, place: usize, track: usize, character: &Characte
         instances: Vec::new(),
         onset: eventful[0],
     })
+}
+
+/// Minutes with events in the busiest stretch of so many minutes before the change: events come in clusters.
+fn busiest(total: &Ring, look: &Look, scale: &Scale, length: Minute) -> u64 {
+    let eventful = |bin: &&Bin| bin.value().is_some_and(|value| scale.is_eventful(value));
+    let minutes: Vec<Minute> =
+        total.between(look.start - RECENT, look.start - 1).filter(eventful).map(|bin| bin.minute).collect();
+    let within = |&end: &Minute| minutes.iter().filter(|&&each| end - length < each && each <= end).count() as u64;
+    minutes.iter().map(within).max().unwrap_or(0)
+}
+
+/// How many times more is counted in a minute than before the change: so many more chances it has for an event.
+fn busier(total: &Ring, look: &Look, from: Minute) -> f64 {
+    let counted = |from: Minute, to: Minute| {
+        let (sum, bins) = total.between(from, to).fold((0.0, 0.0), |(sum, n), bin| (sum + f64::from(bin.den), n + 1.0));
+        sum / f64::max(bins, 1.0)
+    };
+    (counted(from, look.upto + 1) / counted(look.start - RECENT, look.start - 1).max(1e-9)).clamp(1.0, 10.0)
 }
