@@ -29,8 +29,8 @@ use regressd::shell::topics::Topics;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Histories for each kind of noise, of 24 deployments each; half of them with three pods.
-const HISTORIES: u64 = 12;
+/// Histories for each kind of noise, of 18 deployments each; half of them with three pods.
+const HISTORIES: u64 = 6;
 
 fn main() {
     let histories = std::env::var("HISTORIES").ok().and_then(|text| text.parse().ok()).unwrap_or(HISTORIES);

@@ -17,9 +17,9 @@ const START: i64 = 1_789_948_800_000 / 60_000;
 const LEARNED: i64 = 1_440;
 const SERVICES: usize = 3;
 /// Deployments of a history, over all its services.
-const DEPLOYMENTS: usize = 24;
-/// Minutes between two of them: the last watch is over, and some time was quiet.
-const BETWEEN: i64 = 80;
+const DEPLOYMENTS: usize = 18;
+/// Minutes between two of them, at least: the last watch is long over.
+const BETWEEN: i64 = 180;
 /// The pod that carries what only one carries.
 const CARRIER: usize = 1;
 
@@ -61,7 +61,7 @@ impl History {
         let seed = format!("{} history {number}", kind.word());
         let mut noise = Noise::of(&seed);
         let mut minute = START + LEARNED;
-        let (mut harmless, mut harm) = (number as usize, 8 * (number as usize / 2));
+        let (mut harmless, mut harm) = (5 * number as usize, 6 * (number as usize / 2));
         let mut deployed = Vec::new();
         for place in 0..DEPLOYMENTS {
             // Each service in its turn, each harmed in its turn: hours lie between two deployments of one.
@@ -75,7 +75,7 @@ impl History {
                 Change { canary: change.canary && pods > 1, ..change }
             };
             deployed.push(Deployed { id: format!("d{place}"), service, minute, change });
-            minute += BETWEEN + noise.below(20) as i64;
+            minute += BETWEEN + noise.below(60) as i64;
         }
         History { kind, number, pods, by_version: number % 4 == 3, deployed, seed }
     }
