@@ -18,6 +18,7 @@ pub mod fleet;
 pub mod gate;
 pub mod index;
 pub mod learn;
+pub mod pace;
 pub mod policy;
 pub mod series;
 pub mod service;
@@ -182,14 +183,15 @@ impl Engine {
     /// Looks at one watch: evidence, verdict, gate, and what follows; `last` closes it.
     fn look(&mut self, policy: &Policy, now: Time, place: usize, last: bool, effects: &mut Vec<Effect>) {
         let watch = self.watches.get(place).clone();
+        let level = policy.detection.level(watch.weekly);
         // What was said is looked at once more, so that the record shows it was held and not forgotten.
         if !watch.said || !watch.held.contains(&Reason::AlreadySaid) {
             let findings = self.findings(policy, now, place);
             let overflowed = self.fleet.has_overflowed(&watch.deployment.env, &watch.deployment.service);
-            match verdict::so_far(policy, &findings) {
+            match verdict::so_far(level, &findings) {
                 Some(found) => self.regression(policy, now, place, found, last, effects),
                 None if last && !watch.said => {
-                    let verdict = verdict::at_the_end(policy, findings, overflowed, watch.superseded);
+                    let verdict = verdict::at_the_end(level, findings, overflowed, watch.superseded);
                     self.watches.get_mut(place).ended = Some(verdict.kind);
                     self.say_the_end(policy, now, &watch, verdict, effects);
                 }
@@ -205,6 +207,7 @@ impl Engine {
 
     fn findings(&mut self, policy: &Policy, now: Time, place: usize) -> detect::Findings {
         let watch = self.watches.get_mut(place);
+        let level = policy.detection.level(watch.weekly);
         let upto = Watch::complete(now.min(watch.until + watch::GRACE));
         match self.fleet.find(&watch.deployment.env, &watch.deployment.service) {
             Some(service) => {
@@ -212,7 +215,7 @@ impl Engine {
                 if watch.begin() {
                     learn::note_reference(&mut self.fleet, service, watch.start());
                 }
-                detect::look(&self.fleet, policy, service, &watch.deployment, upto)
+                detect::look(&self.fleet, policy, service, &watch.deployment, level, upto)
             }
             None => detect::Findings { evidence: Vec::new(), coverage: Vec::new() },
         }

@@ -41,15 +41,34 @@ fn the_stated_budget_is_kept() {
 
 #[test]
 fn a_budget_that_is_given_is_used() {
+    let (share, _) = restless(f64::MAX);
+    let (least, most) = share.interval();
+    assert!(least > Policy::default().detection.false_alarm_rate, "{} of {}", share.hits(), share.of());
+    assert!(most < 0.5, "{} of {}", share.hits(), share.of());
+}
+
+#[test]
+fn the_budget_of_a_week_binds_where_it_is_the_tighter() {
+    let (ample, _) = restless(f64::MAX);
+    let (share, said) = restless(1.0);
+    assert!(share.hits() < ample.hits(), "{} of {}, {} without it", share.hits(), share.of(), ample.hits());
+    // So many weeks allow so many, and luck twice its standard deviation more.
+    let most = said.weeks + 2.0 * (said.weeks * share.design_effect()).sqrt();
+    assert!(share.hits() as f64 <= most, "{} in {:.1} weeks", share.hits(), said.weeks);
+}
+
+/// The kinds of noise that cry wolf soonest, each watch by itself allowed to every second time.
+fn restless(per_week: f64) -> (Share, Said) {
     let mut policy = Policy::default();
     policy.detection.false_alarm_rate = 0.5;
-    let mut all = Share::default();
+    policy.detection.false_alarms_per_week = per_week;
+    let (mut all, mut sum) = (Share::default(), Said::default());
     for kind in [Kind::Sluggish, Kind::Drifting, Kind::Bursty] {
-        all.extend(&watch(kind, 4, &policy).0);
+        let (share, said) = watch(kind, 4, &policy);
+        all.extend(&share);
+        sum.add(&said);
     }
-    let (least, most) = all.interval();
-    assert!(least > Policy::default().detection.false_alarm_rate, "{} of {}", all.hits(), all.of());
-    assert!(most < 0.5, "{} of {}", all.hits(), all.of());
+    (all, sum)
 }
 
 /// 25 watches on each of so many histories.

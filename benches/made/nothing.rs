@@ -43,6 +43,8 @@ pub struct Said {
     pub watches: u64,
     pub regressions: u64,
     pub clean: u64,
+    /// Weeks in which deployments were watched.
+    pub weeks: f64,
     /// Signals looked at, each minute anew, and the time that it took.
     pub looks: u64,
     pub looking: Duration,
@@ -55,6 +57,7 @@ impl Said {
         self.watches += other.watches;
         self.regressions += other.regressions;
         self.clean += other.clean;
+        self.weeks += other.weeks;
         self.looks += other.looks;
         self.looking += other.looking;
         self.samples += other.samples;
@@ -78,7 +81,8 @@ impl Nothing {
         let mut watching = Watching { policy, engine: Engine::default(), effects: Vec::new(), said: Said::default() };
         let (mut opened, mut minute) = (0, START + noise.below(1_440) as i64);
         let length = policy.watch.duration.0 / 60_000;
-        let mut next = minute + self.learned as i64;
+        let first = minute + self.learned as i64;
+        let mut next = first;
         while opened < self.watches || minute < next - 15 {
             if minute == next && opened < self.watches {
                 watching.deploy(Time(60_000 * minute), opened, instances);
@@ -93,6 +97,7 @@ impl Nothing {
             }
             minute += 1;
         }
+        watching.said.weeks = (minute - first) as f64 / 10_080.0;
         watching.said
     }
 

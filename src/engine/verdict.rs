@@ -1,13 +1,12 @@
 //! What is true: the one place where evidence becomes a verdict.
 //!
-//! A regression is called when the strongest evidence would be seen by chance in fewer than `false_alarm_rate` of all
-//! watches over harmless deployments, every signal, side, horizon and look counted (a union bound). Whether it may be
-//! said is the gate's affair.
+//! A regression is called when the strongest evidence would be seen by chance in fewer than `level` of all watches over
+//! harmless deployments (the tighter of a watch's budget and its share of the fleet's), every signal, side, horizon and
+//! look counted: a union bound. Whether it may be said is the gate's affair.
 
 use super::detect::Findings;
 use super::effect::{Coverage, Evidence, Lack, Method, VerdictKind};
 use super::event::Deployment;
-use super::policy::Policy;
 use super::time::Time;
 
 /// A watch that could not have seen a signal double has seen nothing.
@@ -24,8 +23,8 @@ pub struct Verdict {
 }
 
 /// The verdict so far; `None` while there is no regression and the watch goes on.
-pub fn so_far(policy: &Policy, findings: &Findings) -> Option<Verdict> {
-    let bar = -policy.detection.false_alarm_rate.log10();
+pub fn so_far(level: f64, findings: &Findings) -> Option<Verdict> {
+    let bar = -level.log10();
     let strongest = findings.evidence.first()?;
     (strongest.strength >= bar).then(|| Verdict {
         kind: VerdictKind::Regression,
@@ -36,8 +35,8 @@ pub fn so_far(policy: &Policy, findings: &Findings) -> Option<Verdict> {
 }
 
 /// The verdict at the end of a watch that found no regression.
-pub fn at_the_end(policy: &Policy, findings: Findings, overflowed: bool, superseded: bool) -> Verdict {
-    if let Some(verdict) = so_far(policy, &findings) {
+pub fn at_the_end(level: f64, findings: Findings, overflowed: bool, superseded: bool) -> Verdict {
+    if let Some(verdict) = so_far(level, &findings) {
         return verdict;
     }
     let mut coverage = findings.coverage;

@@ -5,6 +5,7 @@
 use super::effect::NotWatched;
 use super::event::Deployment;
 use super::fingerprint::{Fingerprint, thread_id};
+use super::pace::Pace;
 use super::policy::Policy;
 use super::time::Time;
 use super::watch::{Phase, Watch};
@@ -19,6 +20,7 @@ pub struct Watches {
     open: Vec<Watch>,
     closed: Vec<usize>,
     seen: VecDeque<u64>,
+    pace: Pace,
 }
 
 impl Watches {
@@ -43,8 +45,9 @@ impl Watches {
         }
         self.seen.push_back(name_of(deployment));
         let thread = thread_id(&deployment.env, &deployment.service, &deployment.id);
+        let weekly = self.pace.count(now);
         let place = self.open.len();
-        self.open.push(Watch::open(deployment.clone(), thread, policy.watch.duration, now));
+        self.open.push(Watch::open(deployment.clone(), thread, policy.watch.duration, weekly, now));
         &self.open[place]
     }
 
