@@ -32,7 +32,8 @@ pub mod window;
 pub mod yardstick;
 
 use effect::{
-    Action, Audit, AuditEvent, Effect, Guardrails, Lifecycle, NotWatched, Reason, Recommendation, VerdictKind,
+    Action, Audit, AuditEvent, Considered, Effect, Guardrails, Lifecycle, NotWatched, Reason, Recommendation,
+    VerdictKind,
 };
 use event::{Control, Deployment, Fact, Input, LogLine, Sample};
 use fleet::{Fleet, Full};
@@ -238,10 +239,12 @@ impl Engine {
             effects.push(audit(now, &watch.deployment, Some(watch), event));
         }
         let watch = watch.clone();
+        let onset = found.evidence.first().map_or(watch.deployment.at, |strongest| strongest.onset);
+        let beside = self.watches.beside(place, onset);
         match self.gate.ask(policy, now, &proposal(&watch, &found)) {
             Answer::Say { action, guardrails } => {
                 self.watches.get_mut(place).said = true;
-                say(now, &watch, found, action, guardrails, effects);
+                say(now, &watch, found, action, guardrails, beside, effects);
             }
             Answer::Hold { reason, would } => {
                 if self.watches.get_mut(place).hold(reason) {
@@ -250,7 +253,7 @@ impl Engine {
                 if last && !watch.said {
                     let guardrails = self.gate.last_word(policy, &proposal(&watch, &found), reason);
                     self.watches.get_mut(place).said = true;
-                    say(now, &watch, found, Action::None, guardrails, effects);
+                    say(now, &watch, found, Action::None, guardrails, beside, effects);
                 }
             }
         }
@@ -260,7 +263,7 @@ impl Engine {
         let event = AuditEvent::Verdict { kind: verdict.kind, risk: verdict.risk };
         effects.push(audit(now, &watch.deployment, Some(watch), event));
         match self.gate.ask(policy, now, &proposal(watch, &verdict)) {
-            Answer::Say { action, guardrails } => say(now, watch, verdict, action, guardrails, effects),
+            Answer::Say { action, guardrails } => say(now, watch, verdict, action, guardrails, Vec::new(), effects),
             Answer::Hold { reason, would } => {
                 effects.push(audit(now, &watch.deployment, Some(watch), AuditEvent::Held { reason, would }));
             }
@@ -347,8 +350,16 @@ fn proposal<'a>(watch: &'a Watch, verdict: &Verdict) -> Proposal<'a> {
     }
 }
 
-fn say(now: Time, watch: &Watch, verdict: Verdict, action: Action, guardrails: Guardrails, effects: &mut Vec<Effect>) {
-    let summary = verdict::summary(&watch.deployment, &verdict, now);
+fn say(
+    now: Time,
+    watch: &Watch,
+    verdict: Verdict,
+    action: Action,
+    guardrails: Guardrails,
+    considered: Vec<Considered>,
+    effects: &mut Vec<Effect>,
+) {
+    let summary = verdict::summary(&watch.deployment, &verdict, &considered, now);
     let event = AuditEvent::Said { action, reasons: guardrails.reasons.clone() };
     effects.push(Effect::Recommend(Box::new(Recommendation {
         thread: watch.thread.clone(),
@@ -363,6 +374,7 @@ fn say(now: Time, watch: &Watch, verdict: Verdict, action: Action, guardrails: G
         evidence: verdict.evidence,
         coverage: verdict.coverage,
         guardrails,
+        considered,
     })));
     effects.push(audit(now, &watch.deployment, Some(watch), event));
 }

@@ -5,7 +5,7 @@
 //! look counted: a union bound. Whether it may be said is the gate's affair.
 
 use super::detect::Findings;
-use super::effect::{Coverage, Evidence, Lack, Method, VerdictKind};
+use super::effect::{Considered, Coverage, Evidence, Lack, Method, Standing, VerdictKind};
 use super::event::Deployment;
 use super::time::Time;
 
@@ -62,13 +62,13 @@ pub fn risk(strength: f64) -> f64 {
 }
 
 /// One sentence for a pager.
-pub fn summary(deployment: &Deployment, verdict: &Verdict, now: Time) -> String {
+pub fn summary(deployment: &Deployment, verdict: &Verdict, considered: &[Considered], now: Time) -> String {
     let version = deployment.version.as_deref().unwrap_or("(no version)");
     let subject = format!("{} {version} in {} ({})", deployment.service, deployment.env, deployment.id);
     match (verdict.kind, verdict.evidence.first()) {
         (VerdictKind::Regression, Some(evidence)) => {
             let minutes = (evidence.onset - deployment.at).as_minutes().max(0.0).round();
-            format!("{subject}: {}, since {minutes} min after the deployment", in_words(evidence))
+            format!("{subject}: {}, since {minutes} min after the deployment{}", in_words(evidence), not_by(considered))
         }
         (VerdictKind::Clean, _) => {
             let best = verdict.coverage.iter().filter_map(|each| each.smallest_change).fold(f64::MAX, f64::min);
@@ -80,6 +80,18 @@ pub fn summary(deployment: &Deployment, verdict: &Verdict, now: Time) -> String 
             let lack = verdict.coverage.iter().find_map(|each| each.lack);
             format!("{subject}: can't tell, {}", lack.map_or("not enough data", |lack| lack.word()).replace('_', " "))
         }
+    }
+}
+
+/// The others that could have done it and did not, by name: three of them, and how many more.
+fn not_by(considered: &[Considered]) -> String {
+    let cleared = considered.iter().filter(|each| each.standing != Standing::Suspected);
+    let names: Vec<String> =
+        cleared.map(|each| format!("{} ({})", each.deployment.service, each.deployment.id)).collect();
+    match names.len() {
+        0 => String::new(),
+        1..=3 => format!("; not by {}", names.join(", ")),
+        many => format!("; not by {} and {} more", names[..3].join(", "), many - 3),
     }
 }
 
