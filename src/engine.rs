@@ -18,6 +18,7 @@ pub mod fleet;
 pub mod gate;
 pub mod index;
 pub mod learn;
+pub mod pace;
 pub mod policy;
 pub mod series;
 pub mod service;
@@ -31,7 +32,8 @@ pub mod window;
 pub mod yardstick;
 
 use effect::{
-    Action, Audit, AuditEvent, Effect, Guardrails, Lifecycle, NotWatched, Reason, Recommendation, VerdictKind,
+    Action, Audit, AuditEvent, Considered, Effect, Guardrails, Lifecycle, NotWatched, Reason, Recommendation,
+    VerdictKind,
 };
 use event::{Control, Deployment, Fact, Input, LogLine, Sample};
 use fleet::{Fleet, Full};
@@ -182,14 +184,15 @@ impl Engine {
     /// Looks at one watch: evidence, verdict, gate, and what follows; `last` closes it.
     fn look(&mut self, policy: &Policy, now: Time, place: usize, last: bool, effects: &mut Vec<Effect>) {
         let watch = self.watches.get(place).clone();
+        let level = policy.detection.level(watch.weekly);
         // What was said is looked at once more, so that the record shows it was held and not forgotten.
         if !watch.said || !watch.held.contains(&Reason::AlreadySaid) {
             let findings = self.findings(policy, now, place);
             let overflowed = self.fleet.has_overflowed(&watch.deployment.env, &watch.deployment.service);
-            match verdict::so_far(policy, &findings) {
+            match verdict::so_far(level, &findings) {
                 Some(found) => self.regression(policy, now, place, found, last, effects),
                 None if last && !watch.said => {
-                    let verdict = verdict::at_the_end(policy, findings, overflowed, watch.superseded);
+                    let verdict = verdict::at_the_end(level, findings, overflowed, watch.superseded);
                     self.watches.get_mut(place).ended = Some(verdict.kind);
                     self.say_the_end(policy, now, &watch, verdict, effects);
                 }
@@ -205,6 +208,7 @@ impl Engine {
 
     fn findings(&mut self, policy: &Policy, now: Time, place: usize) -> detect::Findings {
         let watch = self.watches.get_mut(place);
+        let level = policy.detection.level(watch.weekly);
         let upto = Watch::complete(now.min(watch.until + watch::GRACE));
         match self.fleet.find(&watch.deployment.env, &watch.deployment.service) {
             Some(service) => {
@@ -212,7 +216,7 @@ impl Engine {
                 if watch.begin() {
                     learn::note_reference(&mut self.fleet, service, watch.start());
                 }
-                detect::look(&self.fleet, policy, service, &watch.deployment, upto)
+                detect::look(&self.fleet, policy, service, &watch.deployment, level, upto)
             }
             None => detect::Findings { evidence: Vec::new(), coverage: Vec::new() },
         }
@@ -235,10 +239,12 @@ impl Engine {
             effects.push(audit(now, &watch.deployment, Some(watch), event));
         }
         let watch = watch.clone();
+        let onset = found.evidence.first().map_or(watch.deployment.at, |strongest| strongest.onset);
+        let beside = self.watches.beside(place, onset);
         match self.gate.ask(policy, now, &proposal(&watch, &found)) {
             Answer::Say { action, guardrails } => {
                 self.watches.get_mut(place).said = true;
-                say(now, &watch, found, action, guardrails, effects);
+                say(now, &watch, found, action, guardrails, beside, effects);
             }
             Answer::Hold { reason, would } => {
                 if self.watches.get_mut(place).hold(reason) {
@@ -247,7 +253,7 @@ impl Engine {
                 if last && !watch.said {
                     let guardrails = self.gate.last_word(policy, &proposal(&watch, &found), reason);
                     self.watches.get_mut(place).said = true;
-                    say(now, &watch, found, Action::None, guardrails, effects);
+                    say(now, &watch, found, Action::None, guardrails, beside, effects);
                 }
             }
         }
@@ -257,7 +263,7 @@ impl Engine {
         let event = AuditEvent::Verdict { kind: verdict.kind, risk: verdict.risk };
         effects.push(audit(now, &watch.deployment, Some(watch), event));
         match self.gate.ask(policy, now, &proposal(watch, &verdict)) {
-            Answer::Say { action, guardrails } => say(now, watch, verdict, action, guardrails, effects),
+            Answer::Say { action, guardrails } => say(now, watch, verdict, action, guardrails, Vec::new(), effects),
             Answer::Hold { reason, would } => {
                 effects.push(audit(now, &watch.deployment, Some(watch), AuditEvent::Held { reason, would }));
             }
@@ -344,8 +350,16 @@ fn proposal<'a>(watch: &'a Watch, verdict: &Verdict) -> Proposal<'a> {
     }
 }
 
-fn say(now: Time, watch: &Watch, verdict: Verdict, action: Action, guardrails: Guardrails, effects: &mut Vec<Effect>) {
-    let summary = verdict::summary(&watch.deployment, &verdict, now);
+fn say(
+    now: Time,
+    watch: &Watch,
+    verdict: Verdict,
+    action: Action,
+    guardrails: Guardrails,
+    considered: Vec<Considered>,
+    effects: &mut Vec<Effect>,
+) {
+    let summary = verdict::summary(&watch.deployment, &verdict, &considered, now);
     let event = AuditEvent::Said { action, reasons: guardrails.reasons.clone() };
     effects.push(Effect::Recommend(Box::new(Recommendation {
         thread: watch.thread.clone(),
@@ -360,6 +374,7 @@ fn say(now: Time, watch: &Watch, verdict: Verdict, action: Action, guardrails: G
         evidence: verdict.evidence,
         coverage: verdict.coverage,
         guardrails,
+        considered,
     })));
     effects.push(audit(now, &watch.deployment, Some(watch), event));
 }

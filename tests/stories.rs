@@ -120,6 +120,9 @@ fn tell_recommendation(said: &Recommendation, out: &mut String) -> std::fmt::Res
         let on = if evidence.instances.is_empty() { "" } else { " on " };
         writeln!(out, "{on}{}", evidence.instances.join(", "))?;
     }
+    for Considered { deployment, standing } in &said.considered {
+        writeln!(out, "    {} {}: {}", deployment.service, deployment.id, standing.word())?;
+    }
     for Coverage { signal, smallest_change, lack } in said.coverage.iter().take(3) {
         match (lack, smallest_change) {
             (Some(lack), _) => writeln!(out, "    {signal}: {}", lack.word())?,

@@ -40,6 +40,8 @@ pub struct Look<'a> {
     pub arms: Arms,
     /// Tracks and sides judged: the union bound's share.
     pub judged: f64,
+    /// The chance of a false alarm that this watch may run.
+    pub level: f64,
 }
 
 /// A deviation, before it is put into words.
@@ -76,13 +78,20 @@ pub const SETTLING: Minute = 2;
 /// An instance that began twice within so many minutes crashes rather than rolls out: that excuses nothing.
 const CRASHING: Minute = 60;
 
-pub fn look(fleet: &Fleet, policy: &Policy, place: usize, deployment: &Deployment, upto: Minute) -> Findings {
+pub fn look(
+    fleet: &Fleet,
+    policy: &Policy,
+    place: usize,
+    deployment: &Deployment,
+    level: f64,
+    upto: Minute,
+) -> Findings {
     let service = &fleet.services[place];
     let start = minute_of(deployment.at) + 1;
     let length = (policy.watch.duration.0 / 60_000).max(1) as Minute;
     let arms = Arms::of(service, deployment, start, upto);
     let settled = settled(service, start);
-    let mut look = Look { fleet, policy, service, deployment, start, settled, upto, length, arms, judged: 0.0 };
+    let mut look = Look { fleet, policy, service, deployment, start, settled, upto, length, arms, judged: 0.0, level };
     look.judged = judged(&look);
     let (mut evidence, mut coverage) = (Vec::new(), Vec::new());
     for (place, signal) in service.signals.iter().enumerate() {

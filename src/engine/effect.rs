@@ -36,6 +36,27 @@ pub struct Recommendation {
     /// `clean`: what would have been seen. `inconclusive`: what was lacking.
     pub coverage: Vec<Coverage>,
     pub guardrails: Guardrails,
+    /// Of a regression: other deployments of the environment that were under watch at the time.
+    pub considered: Vec<Considered>,
+}
+
+/// Another deployment that could have done it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Considered {
+    pub deployment: Arc<Deployment>,
+    pub standing: Standing,
+}
+
+words! {
+    /// How a deployment stands beside one that was found to be a regression.
+    pub enum Standing {
+        /// It took effect when the harm had begun already.
+        Later = "later",
+        /// Its own service shows nothing so far.
+        NothingFound = "nothing_found",
+        /// It was found to be a regression too.
+        Suspected = "suspected",
+    }
 }
 
 words! {

@@ -53,8 +53,18 @@ pub enum Worse {
 pub struct DetectionPolicy {
     /// The share of watches over harmless deployments that may raise a false alarm, in (0, 0.5].
     pub false_alarm_rate: f64,
+    /// False alarms that the whole fleet may raise in a week, over harmless deployments; above 0.
+    pub false_alarms_per_week: f64,
     /// The least history a signal needs before its own past is a yardstick.
     pub min_history: Span,
+}
+
+impl DetectionPolicy {
+    /// The chance of a false alarm that one watch may run where so many are opened in a week: the tighter of the two
+    /// budgets binds. By a union bound the fleet's holds whatever the watches have in common.
+    pub fn level(&self, weekly: f64) -> f64 {
+        self.false_alarm_rate.min(self.false_alarms_per_week / weekly.max(1.0))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -102,7 +112,11 @@ impl Default for Policy {
             hash: "default".into(),
             watch: WatchPolicy { duration: Span::HOUR, lateness: Span::minutes(5), ahead: Span::minutes(5) },
             signals: Vec::new(),
-            detection: DetectionPolicy { false_alarm_rate: 0.005, min_history: Span::minutes(15) },
+            detection: DetectionPolicy {
+                false_alarm_rate: 0.005,
+                false_alarms_per_week: 1.0,
+                min_history: Span::minutes(15),
+            },
             automation: Vec::new(),
             gate: GatePolicy {
                 cooldown: Span::minutes(30),

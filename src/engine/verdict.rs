@@ -1,13 +1,12 @@
 //! What is true: the one place where evidence becomes a verdict.
 //!
-//! A regression is called when the strongest evidence would be seen by chance in fewer than `false_alarm_rate` of all
-//! watches over harmless deployments, every signal, side, horizon and look counted (a union bound). Whether it may be
-//! said is the gate's affair.
+//! A regression is called when the strongest evidence would be seen by chance in fewer than `level` of all watches over
+//! harmless deployments (the tighter of a watch's budget and its share of the fleet's), every signal, side, horizon and
+//! look counted: a union bound. Whether it may be said is the gate's affair.
 
 use super::detect::Findings;
-use super::effect::{Coverage, Evidence, Lack, Method, VerdictKind};
+use super::effect::{Considered, Coverage, Evidence, Lack, Method, Standing, VerdictKind};
 use super::event::Deployment;
-use super::policy::Policy;
 use super::time::Time;
 
 /// A watch that could not have seen a signal double has seen nothing.
@@ -24,8 +23,8 @@ pub struct Verdict {
 }
 
 /// The verdict so far; `None` while there is no regression and the watch goes on.
-pub fn so_far(policy: &Policy, findings: &Findings) -> Option<Verdict> {
-    let bar = -policy.detection.false_alarm_rate.log10();
+pub fn so_far(level: f64, findings: &Findings) -> Option<Verdict> {
+    let bar = -level.log10();
     let strongest = findings.evidence.first()?;
     (strongest.strength >= bar).then(|| Verdict {
         kind: VerdictKind::Regression,
@@ -36,8 +35,8 @@ pub fn so_far(policy: &Policy, findings: &Findings) -> Option<Verdict> {
 }
 
 /// The verdict at the end of a watch that found no regression.
-pub fn at_the_end(policy: &Policy, findings: Findings, overflowed: bool, superseded: bool) -> Verdict {
-    if let Some(verdict) = so_far(policy, &findings) {
+pub fn at_the_end(level: f64, findings: Findings, overflowed: bool, superseded: bool) -> Verdict {
+    if let Some(verdict) = so_far(level, &findings) {
         return verdict;
     }
     let mut coverage = findings.coverage;
@@ -63,13 +62,13 @@ pub fn risk(strength: f64) -> f64 {
 }
 
 /// One sentence for a pager.
-pub fn summary(deployment: &Deployment, verdict: &Verdict, now: Time) -> String {
+pub fn summary(deployment: &Deployment, verdict: &Verdict, considered: &[Considered], now: Time) -> String {
     let version = deployment.version.as_deref().unwrap_or("(no version)");
     let subject = format!("{} {version} in {} ({})", deployment.service, deployment.env, deployment.id);
     match (verdict.kind, verdict.evidence.first()) {
         (VerdictKind::Regression, Some(evidence)) => {
             let minutes = (evidence.onset - deployment.at).as_minutes().max(0.0).round();
-            format!("{subject}: {}, since {minutes} min after the deployment", in_words(evidence))
+            format!("{subject}: {}, since {minutes} min after the deployment{}", in_words(evidence), not_by(considered))
         }
         (VerdictKind::Clean, _) => {
             let best = verdict.coverage.iter().filter_map(|each| each.smallest_change).fold(f64::MAX, f64::min);
@@ -81,6 +80,18 @@ pub fn summary(deployment: &Deployment, verdict: &Verdict, now: Time) -> String 
             let lack = verdict.coverage.iter().find_map(|each| each.lack);
             format!("{subject}: can't tell, {}", lack.map_or("not enough data", |lack| lack.word()).replace('_', " "))
         }
+    }
+}
+
+/// The others that could have done it and did not, by name: three of them, and how many more.
+fn not_by(considered: &[Considered]) -> String {
+    let cleared = considered.iter().filter(|each| each.standing != Standing::Suspected);
+    let names: Vec<String> =
+        cleared.map(|each| format!("{} ({})", each.deployment.service, each.deployment.id)).collect();
+    match names.len() {
+        0 => String::new(),
+        1..=3 => format!("; not by {}", names.join(", ")),
+        many => format!("; not by {} and {} more", names[..3].join(", "), many - 3),
     }
 }
 

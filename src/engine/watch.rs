@@ -35,6 +35,8 @@ pub struct Watch {
     pub ended: Option<VerdictKind>,
     /// What it is held against was noted.
     pub begun: bool,
+    /// Watches a week over the whole fleet, as known when it was opened.
+    pub weekly: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +46,7 @@ pub enum Phase {
 }
 
 impl Watch {
-    pub fn open(deployment: Deployment, thread: String, duration: Span, now: Time) -> Watch {
+    pub fn open(deployment: Deployment, thread: String, duration: Span, weekly: f64, now: Time) -> Watch {
         let until = deployment.at + duration;
         let mut watch = Watch {
             deployment: Arc::new(deployment),
@@ -58,6 +60,7 @@ impl Watch {
             superseded: false,
             ended: None,
             begun: false,
+            weekly,
         };
         watch.reschedule(now);
         watch
@@ -109,7 +112,7 @@ mod tests {
             url: None,
             reversible: None,
         };
-        Watch::open(deployment, "t".into(), Span::HOUR, Time(at))
+        Watch::open(deployment, "t".into(), Span::HOUR, 1.0, Time(at))
     }
 
     #[test]

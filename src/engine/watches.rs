@@ -2,14 +2,18 @@
 //!
 //! Answers which are due, which a newer deployment overtakes, and why a deployment opens none. Judges nothing.
 
-use super::effect::NotWatched;
+use super::effect::{Considered, NotWatched, Standing};
 use super::event::Deployment;
 use super::fingerprint::{Fingerprint, thread_id};
+use super::pace::Pace;
 use super::policy::Policy;
 use super::time::Time;
 use super::watch::{Phase, Watch};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
+
+/// Other deployments that a message names: the latest of them.
+const CONSIDERED: usize = 10;
 
 /// Deployment ids remembered, so that a repeated event opens no second watch: 8 bytes each.
 const SEEN: usize = 20_000;
@@ -19,6 +23,7 @@ pub struct Watches {
     open: Vec<Watch>,
     closed: Vec<usize>,
     seen: VecDeque<u64>,
+    pace: Pace,
 }
 
 impl Watches {
@@ -43,8 +48,9 @@ impl Watches {
         }
         self.seen.push_back(name_of(deployment));
         let thread = thread_id(&deployment.env, &deployment.service, &deployment.id);
+        let weekly = self.pace.count(now);
         let place = self.open.len();
-        self.open.push(Watch::open(deployment.clone(), thread, policy.watch.duration, now));
+        self.open.push(Watch::open(deployment.clone(), thread, policy.watch.duration, weekly, now));
         &self.open[place]
     }
 
@@ -79,6 +85,27 @@ impl Watches {
 
     pub fn get_mut(&mut self, place: usize) -> &mut Watch {
         &mut self.open[place]
+    }
+
+    /// Other deployments of the environment under watch, the latest first, and how they stand beside harm that began at
+    /// `onset`.
+    pub fn beside(&self, place: usize, onset: Time) -> Vec<Considered> {
+        let guilty = &self.open[place].deployment;
+        let others = self.all().into_iter().filter(|&other| other != place).map(|other| &self.open[other]);
+        let mut beside: Vec<Considered> = others
+            .filter(|watch| watch.deployment.env == guilty.env)
+            .map(|watch| {
+                let standing = match (watch.found, watch.deployment.at > onset) {
+                    (true, _) => Standing::Suspected,
+                    (false, true) => Standing::Later,
+                    (false, false) => Standing::NothingFound,
+                };
+                Considered { deployment: watch.deployment.clone(), standing }
+            })
+            .collect();
+        beside.sort_by_key(|each| std::cmp::Reverse(each.deployment.at));
+        beside.truncate(CONSIDERED);
+        beside
     }
 
     /// Marks it closed; places stay as they are until `sweep`.

@@ -12,7 +12,12 @@ const BEGIN: Time = Time(1_790_000_000_000);
 
 #[test]
 fn recommendations() {
-    for (name, said) in [("regression", regression()), ("clean", clean()), ("inconclusive", inconclusive())] {
+    for (name, said) in [
+        ("regression", regression()),
+        ("one_of_several", one_of_several()),
+        ("clean", clean()),
+        ("inconclusive", inconclusive()),
+    ] {
         check(&format!("recommendation-{name}"), &recommendation(&said, &stamp()));
     }
 }
@@ -128,7 +133,14 @@ fn regression() -> Recommendation {
             cooldown_until: Some(BEGIN + Span::minutes(30)),
             reasons: Vec::new(),
         },
+        considered: Vec::new(),
     }
+}
+
+fn one_of_several() -> Recommendation {
+    let other = Deployment { id: "deploy-7780".into(), service: "cart".into(), ..deployment() };
+    let considered = vec![Considered { deployment: other.into(), standing: Standing::NothingFound }];
+    Recommendation { considered, ..regression() }
 }
 
 fn clean() -> Recommendation {

@@ -233,6 +233,7 @@ fn configure(policy: &mut Policy, rest: &mut Words) {
         "watch.lateness" => policy.watch.lateness = rest.span(),
         "detection.min_history" => policy.detection.min_history = rest.span(),
         "detection.false_alarm_rate" => policy.detection.false_alarm_rate = rest.number(),
+        "detection.false_alarms_per_week" => policy.detection.false_alarms_per_week = rest.number(),
         "gate.cooldown" => policy.gate.cooldown = rest.span(),
         "gate.expires" => policy.gate.expires = rest.span(),
         "gate.service_limit" => policy.gate.service_limit = rate(rest),

@@ -78,7 +78,7 @@ fn at_horizon(
     let tail = baseline.tail(horizon, lag, up);
     let looks = look.looks(horizon);
     let edge = if up { expected.high } else { expected.low };
-    let called = (look.policy.detection.false_alarm_rate / look.judged).log10() - looks.log10();
+    let called = (look.level / look.judged).log10() - looks.log10();
     let least = edge + if up { 1.0 } else { -1.0 } * tail.size_at(called) * stretch;
     let smallest = scale.relative_change(scale.value(edge), scale.value(least)).abs();
     alone.smallest_change = Some(alone.smallest_change.map_or(smallest, |other: f64| other.min(smallest)));

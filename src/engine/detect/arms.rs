@@ -314,7 +314,7 @@ impl Pair<'_> {
         let size = if up { scale.of(new) - expected } else { expected - scale.of(new) };
         let tail = self.baseline.apart_tail(horizon, offset.is_some(), up, self.old.len() + self.new.len());
         let looks = self.look.looks(horizon);
-        let called = (self.look.policy.detection.false_alarm_rate / self.look.judged).log10() - looks.log10();
+        let called = (self.look.level / self.look.judged).log10() - looks.log10();
         let expected_value = scale.value(expected);
         let least = scale.value(expected + if up { 1.0 } else { -1.0 } * tail.size_at(called));
         let smallest = scale.relative_change(expected_value, least).abs();

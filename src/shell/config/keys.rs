@@ -190,6 +190,11 @@ fn signals(sections: Vec<Section>) -> Vec<SignalRule> {
 fn detection(mut section: Section, defaults: DetectionPolicy) -> DetectionPolicy {
     let detection = DetectionPolicy {
         false_alarm_rate: section.read("false_alarm_rate", defaults.false_alarm_rate, form::positive(0.5)),
+        false_alarms_per_week: section.read(
+            "false_alarms_per_week",
+            defaults.false_alarms_per_week,
+            form::positive(10_000.0),
+        ),
         min_history: section.read("min_history", defaults.min_history, form::duration(Span::MINUTE..=WEEK)),
     };
     section.done();

@@ -83,6 +83,7 @@ fn every_mistake_is_told_at_once() {
             critical = "yes"
             [detection]
             false_alarm_rate = 0.7
+            false_alarms_per_week = 0
             [limits]
             series = 1.9
         "#,
@@ -98,6 +99,7 @@ fn every_mistake_is_told_at_once() {
             "signals[1].min_change: expected a number above 0, at most 1000; found true",
             "signals[1].critical: expected true or false; found \"yes\"",
             "detection.false_alarm_rate: expected a number above 0, at most 0.5; found 0.7",
+            "detection.false_alarms_per_week: expected a number above 0, at most 10000; found 0",
             "limits.series: expected a whole number from 1 to 100000000; found 1.9",
         ],
     );

@@ -4,7 +4,7 @@
 
 use super::cloud_event::{DecisionField, message, readable, rfc3339, rounded};
 use super::{Message, Stamp};
-use crate::engine::effect::{Coverage, Evidence, Guardrails, Recommendation};
+use crate::engine::effect::{Considered, Coverage, Evidence, Guardrails, Recommendation};
 use crate::engine::event::Deployment;
 use serde::Serialize;
 
@@ -19,6 +19,7 @@ pub fn recommendation(said: &Recommendation, stamp: &Stamp) -> Message {
         deployment: DeploymentFields::of(&said.deployment),
         evidence: said.evidence.iter().map(EvidenceFields::of).collect(),
         coverage: said.coverage.iter().map(CoverageFields::of).collect(),
+        considered: said.considered.iter().map(ConsideredFields::of).collect(),
         guardrails: GuardrailFields::of(&said.guardrails),
         decision: DecisionField::of(stamp),
     };
@@ -41,6 +42,8 @@ struct RecommendationFields<'a> {
     evidence: Vec<EvidenceFields<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     coverage: Vec<CoverageFields<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    considered: Vec<ConsideredFields<'a>>,
     guardrails: GuardrailFields,
     decision: DecisionField<'a>,
 }
@@ -135,6 +138,22 @@ impl CoverageFields<'_> {
             signal: &coverage.signal,
             smallest_change: coverage.smallest_change.map(readable),
             lack: coverage.lack.map(|lack| lack.word()),
+        }
+    }
+}
+
+/// Another deployment that was under watch, and how it stands.
+#[derive(Serialize)]
+struct ConsideredFields<'a> {
+    deployment: DeploymentFields<'a>,
+    standing: &'static str,
+}
+
+impl ConsideredFields<'_> {
+    fn of(considered: &Considered) -> ConsideredFields<'_> {
+        ConsideredFields {
+            deployment: DeploymentFields::of(&considered.deployment),
+            standing: considered.standing.word(),
         }
     }
 }
