@@ -104,6 +104,7 @@ fn regression() -> Recommendation {
                 method: Method::NewAgainstOld,
                 unit: Some("1".into()),
                 instances: vec!["checkout-7d9f-abc".into()],
+                log: None,
             },
             Evidence {
                 signal: "orders".into(),
@@ -118,6 +119,7 @@ fn regression() -> Recommendation {
                 method: Method::AfterAgainstExpected,
                 unit: None,
                 instances: Vec::new(),
+                log: None,
             },
         ],
         coverage: Vec::new(),

@@ -1,0 +1,116 @@
+//! Log lines: which kinds of lines each service writes, and which of them a deployment brought, multiplied or stopped.
+//!
+//! Every line is masked, finds its template, and is counted in the journal of its service. A watch asks for evidence;
+//! it comes in the same terms as that of metrics. This file keeps the order of the rooms and the limit on all
+//! templates together; it judges nothing itself.
+
+pub mod exposure;
+pub mod journal;
+pub mod judge;
+pub mod mask;
+pub mod miner;
+pub mod template;
+pub mod trace;
+
+use super::effect::Evidence;
+use super::event::{Deployment, LogLine};
+use super::policy::Policy;
+use super::service::Service;
+use super::time::Time;
+use journal::Journal;
+pub use journal::Told;
+use judge::Look;
+use serde::{Deserialize, Serialize};
+use template::Template;
+
+/// Templates of all services together: up to 2 KB each, 100 MB.
+pub const TEMPLATES: usize = 50_000;
+
+/// The journals, by the place of their service in the fleet.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Logs {
+    journals: Vec<Journal>,
+    /// Templates of all services.
+    templates: usize,
+    /// Lines that found no room.
+    homeless: u64,
+}
+
+impl Logs {
+    /// Counts a line of the service at this place in the fleet.
+    pub fn take(&mut self, service: usize, line: &LogLine) -> Told {
+        let room = self.templates < TEMPLATES;
+        let journal = self.journal(service, &line.origin.env);
+        let before = journal.miner.len();
+        let told = journal.take(line, room);
+        let after = journal.miner.len();
+        self.templates = self.templates + after - before;
+        self.homeless += u64::from(told == Told::Homeless);
+        told
+    }
+
+    /// A deployment of the service at this place is watched from here on.
+    pub fn open(&mut self, service: usize, deployment: &Deployment) {
+        self.journal(service, &deployment.env).open(deployment);
+    }
+
+    pub fn close(&mut self, service: usize, regression: bool) {
+        if let Some(journal) = self.journals.get_mut(service) {
+            journal.close(regression);
+        }
+    }
+
+    /// What the service's lines say about the deployment under watch, strongest first.
+    pub fn evidence(
+        &self,
+        policy: &Policy,
+        place: usize,
+        service: &Service,
+        deployment: &Deployment,
+        now: Time,
+    ) -> Vec<Evidence> {
+        let Some(journal) = self.journals.get(place) else { return Vec::new() };
+        let peers = self.journals.iter().enumerate();
+        let peers = peers.filter(|(each, peer)| *each != place && peer.env == journal.env && peer.watched.is_none());
+        let peers = peers.map(|(_, peer)| peer).collect();
+        match Look::new(policy, journal, peers, service, deployment, now) {
+            Some(look) => look.evidence(),
+            None => Vec::new(),
+        }
+    }
+
+    /// Whether lines of the service found no room since the deployment.
+    pub fn has_overflowed(&self, service: usize, since: Time) -> bool {
+        self.journals.get(service).and_then(|journal| journal.homeless_at).is_some_and(|at| at >= since)
+    }
+
+    /// The templates of a service.
+    pub fn templates(&self, service: usize) -> impl Iterator<Item = &Template> {
+        self.journals.get(service).into_iter().flat_map(|journal| journal.miner.templates())
+    }
+
+    /// Templates of all services.
+    pub fn len(&self) -> usize {
+        self.templates
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.templates == 0
+    }
+
+    /// Lines that found no room, since the state was created.
+    pub fn homeless(&self) -> u64 {
+        self.homeless
+    }
+
+    fn journal(&mut self, service: usize, env: &str) -> &mut Journal {
+        if self.journals.len() <= service {
+            self.journals.resize_with(service + 1, Journal::default);
+        }
+        let journal = &mut self.journals[service];
+        if &*journal.env != env {
+            journal.env = env.into();
+        }
+        journal
+    }
+}

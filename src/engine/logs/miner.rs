@@ -1,0 +1,327 @@
+//! The miner: which template a masked line belongs to.
+//!
+//! Every distinct masked line is a *form*; forms of one shape (same punctuation, same number of words) are a group. A
+//! *pattern* is what two forms have in common; it comes alive when enough forms of the group match it, or at once where
+//! one of the two has a mask at every place in which they differ. A form belongs to the live pattern with the most
+//! variable places, or is a template by itself. Which patterns live depends on the set of forms alone, so lines give
+//! the same templates in whatever order they come, up to the limits. Past those, a line is nobody's, and counted.
+
+use super::mask::{Masked, VARIABLE};
+use super::template::Template;
+use crate::engine::event::Severity;
+use crate::engine::index::Index;
+use crate::engine::time::Time;
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Templates of one service: up to 2 KB each.
+pub const TEMPLATES: usize = 1_000;
+/// Forms of one service: about 120 bytes each.
+const FORMS: usize = 4_000;
+/// Forms of one shape that are compared with each other; a new one costs a look at each.
+const GROUP: usize = 256;
+/// Patterns of one shape: about 60 bytes and a word's 4 each.
+const PATTERNS: usize = 256;
+/// Forms of one pattern that are remembered; after those the pattern is enough.
+const KIN: u32 = 64;
+/// Places in which two forms may differ, where one of them is masked there anyway.
+const FREE: u32 = 4;
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Miner {
+    by_form: Index<u32>,
+    forms: Vec<Form>,
+    by_shape: Index<u32>,
+    groups: Vec<Group>,
+    templates: Vec<Option<Template>>,
+    vacant: Vec<u32>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Form {
+    id: u64,
+    symbols: Box<[u32]>,
+    /// Its template's place.
+    place: u32,
+    /// The variable places of the pattern that it belongs to.
+    blanks: u64,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Group {
+    forms: Vec<u32>,
+    patterns: Vec<Pattern>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Pattern {
+    /// The variable places, one bit each.
+    blanks: u64,
+    /// Of any form that matches; those at variable places mean nothing.
+    symbols: Box<[u32]>,
+    count: u32,
+    needs: u32,
+    /// Its template, once alive.
+    place: Option<u32>,
+}
+
+/// Where a line belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placed {
+    Known(u32),
+    New(u32),
+    /// There is no room for another kind of line.
+    Full,
+}
+
+impl Pattern {
+    fn matches(&self, symbols: &[u32]) -> bool {
+        alike(&self.symbols, symbols, self.blanks)
+    }
+}
+
+impl Miner {
+    pub fn len(&self) -> usize {
+        self.templates.len() - self.vacant.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn get(&self, place: u32) -> Option<&Template> {
+        self.templates.get(place as usize)?.as_ref()
+    }
+
+    pub fn get_mut(&mut self, place: u32) -> Option<&mut Template> {
+        self.templates.get_mut(place as usize)?.as_mut()
+    }
+
+    pub fn templates(&self) -> impl Iterator<Item = &Template> {
+        self.templates.iter().flatten()
+    }
+
+    pub fn templates_mut(&mut self) -> impl Iterator<Item = &mut Template> {
+        self.templates.iter_mut().flatten()
+    }
+
+    /// The template of a line, made if need be and if there is `room`.
+    pub fn place(&mut self, line: &Masked, severity: Severity, at: Time, room: bool) -> Placed {
+        let id = line.id();
+        if let Some(form) = self.by_form.get(id) {
+            return Placed::Known(self.forms[form as usize].place);
+        }
+        let symbols = line.symbols();
+        let group = match self.by_shape.get(line.shape()) {
+            Some(group) => group as usize,
+            None if self.forms.len() >= FORMS || !room => return Placed::Full,
+            None => {
+                self.groups.push(Group::default());
+                self.by_shape.set(line.shape(), (self.groups.len() - 1) as u32);
+                self.groups.len() - 1
+            }
+        };
+        let known = self.belongs(group, &symbols);
+        if let Some((_, place, count)) = known
+            && (count >= KIN || self.is_full(group))
+        {
+            return Placed::Known(place);
+        }
+        if self.is_full(group) || (known.is_none() && (!room || self.len() >= TEMPLATES)) {
+            return Placed::Full;
+        }
+        self.add(group, line, id, symbols, severity, at);
+        let form = self.forms.len() - 1;
+        match (known, self.forms[form].place) {
+            (None, place) if self.get(place).is_some_and(|template| template.count == 0) => Placed::New(place),
+            (_, place) => Placed::Known(place),
+        }
+    }
+
+    /// Gives up the templates that `gone` says, and all their forms.
+    pub fn forget(&mut self, mut gone: impl FnMut(&Template) -> bool) {
+        for place in 0..self.templates.len() {
+            if self.templates[place].as_ref().is_some_and(&mut gone) {
+                self.templates[place] = None;
+                self.vacant.push(place as u32);
+            }
+        }
+        let mut kept = vec![None; self.forms.len()];
+        let mut forms = Vec::new();
+        for (old, form) in std::mem::take(&mut self.forms).into_iter().enumerate() {
+            if self.templates[form.place as usize].is_some() {
+                kept[old] = Some(forms.len() as u32);
+                forms.push(form);
+            } else {
+                self.by_form.remove(form.id);
+            }
+        }
+        self.forms = forms;
+        for (place, form) in self.forms.iter().enumerate() {
+            self.by_form.set(form.id, place as u32);
+        }
+        for group in &mut self.groups {
+            group.forms = group.forms.iter().filter_map(|&form| kept[form as usize]).collect();
+            group.patterns.retain(|pattern| {
+                pattern.place.is_some_and(|place| self.templates[place as usize].is_some())
+                    || (pattern.place.is_none() && !group.forms.is_empty())
+            });
+        }
+    }
+
+    fn is_full(&self, group: usize) -> bool {
+        self.forms.len() >= FORMS || self.groups[group].forms.len() >= GROUP
+    }
+
+    /// The live pattern that forms with these symbols belong to: its variable places, its template and its forms.
+    fn belongs(&self, group: usize, symbols: &[u32]) -> Option<(u64, u32, u32)> {
+        let live = self.groups[group].patterns.iter().filter(|pattern| pattern.matches(symbols));
+        let live = live.filter_map(|pattern| Some((pattern.blanks, pattern.place?, pattern.count)));
+        live.max_by_key(|&(blanks, ..)| (blanks.count_ones(), blanks))
+    }
+
+    fn add(&mut self, group: usize, line: &Masked, id: u64, symbols: Box<[u32]>, severity: Severity, at: Time) {
+        let form = self.forms.len() as u32;
+        let mut alive = Vec::new();
+        for (place, pattern) in self.groups[group].patterns.iter_mut().enumerate() {
+            if pattern.matches(&symbols) {
+                pattern.count += 1;
+                if pattern.place.is_none() && pattern.count >= pattern.needs {
+                    alive.push(place);
+                }
+            }
+        }
+        alive.extend(self.compare(group, &symbols));
+        let place = self.vacancy();
+        self.templates[place as usize] = Some(Template::new(id, &line.text, severity, at));
+        self.forms.push(Form { id, symbols, place, blanks: 0 });
+        self.by_form.set(id, form);
+        self.groups[group].forms.push(form);
+        for pattern in alive {
+            let blanks = self.groups[group].patterns[pattern].blanks;
+            let text = line.without(blanks);
+            let id = xxh3_64(text.as_bytes());
+            // The line that had masks at all these places is the pattern's template already.
+            let found = self.by_form.get(id).map(|form| self.forms[form as usize].place);
+            let found = found.filter(|&place| self.get(place).is_some_and(|template| template.id == id));
+            let place = found.unwrap_or_else(|| {
+                let place = self.vacancy();
+                self.templates[place as usize] = Some(Template::new(id, &text, severity, at));
+                place
+            });
+            self.groups[group].patterns[pattern].place = Some(place);
+        }
+        self.settle(group);
+    }
+
+    /// Patterns between a new form and the others of its group; the places of those that live at once.
+    fn compare(&mut self, group: usize, symbols: &[u32]) -> Vec<usize> {
+        let mut alive = Vec::new();
+        let Group { forms, patterns } = &mut self.groups[group];
+        for &other in forms.iter() {
+            let other = &self.forms[other as usize].symbols;
+            let Some((blanks, needs)) = in_common(symbols, other) else { continue };
+            let known = patterns.iter_mut().enumerate().find(|(_, each)| each.blanks == blanks && each.matches(symbols));
+            if let Some((place, known)) = known {
+                known.needs = known.needs.min(needs);
+                if known.place.is_none() && known.count >= known.needs && !alive.contains(&place) {
+                    alive.push(place);
+                }
+                continue;
+            }
+            if patterns.len() >= PATTERNS {
+                continue;
+            }
+            let matching = forms.iter().filter(|&&form| alike(&self.forms[form as usize].symbols, symbols, blanks));
+            let count = matching.count() as u32 + 1;
+            if count >= needs {
+                alive.push(patterns.len());
+            }
+            patterns.push(Pattern { blanks, symbols: symbols.into(), count, needs, place: None });
+        }
+        alive
+    }
+
+    /// Moves every form of a group to the pattern it belongs to, and templates that nobody has any more with it.
+    fn settle(&mut self, group: usize) {
+        for form in self.groups[group].forms.clone() {
+            let symbols = &self.forms[form as usize].symbols;
+            let Some((blanks, to, _)) = self.belongs(group, symbols) else { continue };
+            let from = std::mem::replace(&mut self.forms[form as usize].place, to);
+            self.forms[form as usize].blanks = blanks;
+            if from == to {
+                continue;
+            }
+            let needed = self.groups[group].forms.iter().any(|&each| self.forms[each as usize].place == from);
+            let pattern = self.groups[group].patterns.iter().any(|each| each.place == Some(from));
+            if !needed && !pattern {
+                self.merge(from, to);
+            }
+        }
+        // A live pattern whose forms all belong to a wider one hands over what it counted.
+        for pattern in 0..self.groups[group].patterns.len() {
+            let Some(from) = self.groups[group].patterns[pattern].place else { continue };
+            let owner = self.groups[group].forms.iter().find(|&&form| self.forms[form as usize].place == from);
+            let symbols = self.groups[group].patterns[pattern].symbols.clone();
+            if owner.is_none()
+                && let Some((_, to, _)) = self.belongs(group, &symbols)
+                && to != from
+            {
+                self.groups[group].patterns[pattern].place = Some(to);
+                self.merge(from, to);
+            }
+        }
+    }
+
+    fn merge(&mut self, from: u32, to: u32) {
+        let Some(gone) = self.templates[from as usize].take() else { return };
+        self.vacant.push(from);
+        if let Some(template) = self.get_mut(to) {
+            template.join(gone);
+        }
+    }
+
+    fn vacancy(&mut self) -> u32 {
+        self.vacant.pop().unwrap_or_else(|| {
+            self.templates.push(None);
+            (self.templates.len() - 1) as u32
+        })
+    }
+}
+
+/// Whether two forms agree in all places but the variable ones.
+fn alike(one: &[u32], other: &[u32], blanks: u64) -> bool {
+    one.len() == other.len()
+        && one.iter().zip(other).enumerate().all(|(place, (a, b))| a == b || blanks & (1 << place) != 0)
+}
+
+/// The places in which two forms differ, and how many forms must agree for that to be a pattern; none if they differ
+/// in too much to be two lines of one template.
+fn in_common(one: &[u32], other: &[u32]) -> Option<(u64, u32)> {
+    let (mut blanks, mut free, mut constant) = (0_u64, [0_u32; 2], 0_u32);
+    for (place, (&a, &b)) in one.iter().zip(other).enumerate() {
+        if a == b {
+            constant += u32::from(a != VARIABLE);
+        } else {
+            blanks |= 1 << place;
+            free[0] += u32::from(a == VARIABLE);
+            free[1] += u32::from(b == VARIABLE);
+        }
+    }
+    let differ = blanks.count_ones();
+    let masked = free[0].max(free[1]);
+    if differ > 0 && masked == differ && differ <= FREE && constant > 0 {
+        return Some((blanks, 2));
+    }
+    // Verbs come first: what differs there does something else, unless all the rest is the same.
+    if blanks & 1 != 0 && constant < 5 {
+        return None;
+    }
+    match differ {
+        1 if constant >= 3 => Some((blanks, 3)),
+        1 if constant == 2 => Some((blanks, 4)),
+        2 if constant >= 4 => Some((blanks, 4)),
+        3 if constant >= 7 => Some((blanks, 5)),
+        _ => None,
+    }
+}
