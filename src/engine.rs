@@ -139,7 +139,7 @@ impl Engine {
         let taken = self.fleet.take_log(line, &policy.limits);
         if taken.is_ok()
             && let Some(service) = self.fleet.find(&line.origin.env, &line.origin.service)
-            && self.logs.take(service, line) == Told::Urgent
+            && self.logs.take(policy, service, line) == Told::Urgent
         {
             self.watches.hasten(&line.origin.env, &line.origin.service, now);
         }
@@ -228,8 +228,10 @@ impl Engine {
                     learn::note_reference(&mut self.fleet, service, watch.start());
                 }
                 let mut findings = detect::look(&self.fleet, policy, service, &watch.deployment, upto);
-                let owner = &self.fleet.services[service];
-                findings.add(self.logs.evidence(policy, service, owner, &watch.deployment, now.min(watch.until)));
+                let (owner, now) = (&self.fleet.services[service], now.min(watch.until));
+                let deployment = &*watch.deployment;
+                findings.evidence.retain(|each| self.logs.confirms(policy, service, owner, deployment, now, each));
+                findings.add(self.logs.evidence(policy, service, owner, deployment, now));
                 findings
             }
             None => detect::Findings { evidence: Vec::new(), coverage: Vec::new() },

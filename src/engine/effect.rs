@@ -207,7 +207,7 @@ pub struct LogEvidence {
     pub first: Option<Time>,
     /// The share of the instances that carry the change and write it.
     pub share: f64,
-    /// No instance without the change writes it.
+    /// Instances without the change run beside, and none of them writes it.
     pub only_new: bool,
 }
 

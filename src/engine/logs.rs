@@ -38,11 +38,11 @@ pub struct Logs {
 
 impl Logs {
     /// Counts a line of the service at this place in the fleet.
-    pub fn take(&mut self, service: usize, line: &LogLine) -> Told {
+    pub fn take(&mut self, policy: &Policy, service: usize, line: &LogLine) -> Told {
         let room = self.templates < TEMPLATES;
         let journal = self.journal(service, &line.origin.env);
         let before = journal.miner.len();
-        let told = journal.take(line, room);
+        let told = journal.take(line, room, policy.privacy);
         let after = journal.miner.len();
         self.templates = self.templates + after - before;
         self.homeless += u64::from(told == Told::Homeless);
@@ -69,14 +69,40 @@ impl Logs {
         deployment: &Deployment,
         now: Time,
     ) -> Vec<Evidence> {
-        let Some(journal) = self.journals.get(place) else { return Vec::new() };
+        self.look(policy, place, service, deployment, now).map(|look| look.evidence()).unwrap_or_default()
+    }
+
+    /// Whether an increase of a severity as a whole is more than there was more to write about. True where that can't
+    /// be told, and of everything that is no log severity.
+    pub fn confirms(
+        &self,
+        policy: &Policy,
+        place: usize,
+        service: &Service,
+        deployment: &Deployment,
+        now: Time,
+        evidence: &Evidence,
+    ) -> bool {
+        let errors = evidence.signal.starts_with("logs.error");
+        if !(errors || evidence.signal.starts_with("logs.warn")) {
+            return true;
+        }
+        self.look(policy, place, service, deployment, now).is_none_or(|look| look.is_louder(errors))
+    }
+
+    fn look<'a>(
+        &'a self,
+        policy: &'a Policy,
+        place: usize,
+        service: &'a Service,
+        deployment: &'a Deployment,
+        now: Time,
+    ) -> Option<Look<'a>> {
+        let journal = self.journals.get(place)?;
         let peers = self.journals.iter().enumerate();
         let peers = peers.filter(|(each, peer)| *each != place && peer.env == journal.env && peer.watched.is_none());
-        let peers = peers.map(|(_, peer)| peer).collect();
-        match Look::new(policy, journal, peers, service, deployment, now) {
-            Some(look) => look.evidence(),
-            None => Vec::new(),
-        }
+        let peers = peers.map(|(_, peer)| peer).filter(|peer| peer.earliest.is_some()).collect();
+        Look::new(policy, journal, peers, service, deployment, now)
     }
 
     /// Whether lines of the service found no room since the deployment.

@@ -32,8 +32,8 @@ const RANDOM: usize = 24;
 /// Hexadecimal runs longer than a trace id.
 const HEXADECIMAL: usize = 40;
 
-/// The text with what looks secret masked, at most `most` bytes of it.
-pub fn redacted(text: &str, most: usize) -> String {
+/// The text with what looks secret masked, at most `most` bytes of it; `addresses` of machines too, if asked for.
+pub fn redacted(text: &str, most: usize, addresses: bool) -> String {
     let mut out = String::with_capacity(text.len().min(most));
     let mut state = Expect::Nothing;
     let mut rest = text;
@@ -49,8 +49,8 @@ pub fn redacted(text: &str, most: usize) -> String {
         let word = &rest[..length];
         let (shown, taken) = show(word, rest, state);
         match shown {
-            Shown::Plain => out.push_str(word),
-            Shown::Masked => out.push_str(MASK),
+            Shown::Plain if !(addresses && is_address(word)) => out.push_str(word),
+            _ => out.push_str(MASK),
         }
         state = Expect::of(word, state);
         rest = &rest[taken..];
@@ -162,6 +162,12 @@ fn card(text: &str) -> Option<usize> {
     sum.is_multiple_of(10).then_some(end)
 }
 
+/// Four numbers with dots between.
+fn is_address(word: &str) -> bool {
+    let word = word.trim_matches(|letter: char| !letter.is_ascii_digit());
+    word.split('.').count() == 4 && word.split('.').all(|part| part.parse::<u8>().is_ok())
+}
+
 fn luhn(place: usize, digit: u8) -> u32 {
     let digit = u32::from(digit) * if place % 2 == 1 { 2 } else { 1 };
     if digit > 9 { digit - 9 } else { digit }
@@ -187,7 +193,7 @@ mod tests {
             ("blob Zm9vYmFyMTIzNDU2Nzg5MEFCQ0Q5x9 end", "blob *** end"),
             ("api_key=\"abc\" next", "api_key=\"***\" next"),
         ] {
-            assert_eq!(redacted(text, 500), expected);
+            assert_eq!(redacted(text, 500, false), expected);
         }
     }
 
@@ -202,13 +208,20 @@ mod tests {
             "password rejected",
             "",
         ] {
-            assert_eq!(redacted(text, 500), text);
+            assert_eq!(redacted(text, 500, false), text);
         }
     }
 
     #[test]
+    fn addresses_are_masked_on_demand() {
+        let text = "from 10.0.0.7:51234 and 1.2.3";
+        assert_eq!(redacted(text, 500, false), text);
+        assert_eq!(redacted(text, 500, true), "from ***:51234 and 1.2.3");
+    }
+
+    #[test]
     fn it_is_cut_between_characters() {
-        assert_eq!(redacted("aéé", 2), "a");
-        assert!(redacted(&"x ".repeat(10_000), 100).len() <= 100);
+        assert_eq!(redacted("aéé", 2, false), "a");
+        assert!(redacted(&"x ".repeat(10_000), 100, false).len() <= 100);
     }
 }

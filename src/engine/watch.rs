@@ -107,6 +107,7 @@ mod tests {
             instances: Vec::new(),
             author: None,
             url: None,
+            commit: None,
             reversible: None,
         };
         Watch::open(deployment, "t".into(), Span::HOUR, Time(at))

@@ -9,9 +9,11 @@ use super::topics::Topics;
 use crate::engine::Engine;
 use crate::engine::effect::Effect;
 use crate::engine::event::{Fact, Input};
+use crate::engine::redact::redacted;
 use crate::engine::time::Time;
 use crate::wire::inbound::{self, Kind, RejectReason, Rejected};
 use crate::wire::outbound::{self, Message, Position, Stamp};
+use std::borrow::Cow;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -185,7 +187,12 @@ impl Pump {
         let key = taken.key.filter(|key| key.len() <= DEAD_LETTER_BYTES_MAX);
         let whole = taken.payload.len() + key.map_or(0, <[u8]>::len) <= DEAD_LETTER_BYTES_MAX;
         let payload = if whole { taken.payload } else { &[] };
-        let mut message = outbound::dead_letter(&position, key, payload, rejected);
+        let masked = taken.kind == Kind::Logs && self.config.policy.privacy.mask_dead_letters;
+        let payload = if masked { without_secrets(payload) } else { payload.into() };
+        let mut message = outbound::dead_letter(&position, key, &payload, rejected);
+        if *payload != *taken.payload && whole {
+            message.headers.push(("regressd-masked", "true".into()));
+        }
         if !whole {
             message.headers.push(("regressd-omitted-bytes", taken.payload.len().to_string()));
             message.headers.push(("regressd-omitted-xxh3", format!("{:016x}", xxh3_64(taken.payload))));
@@ -193,6 +200,16 @@ impl Pump {
         let topic = self.topics.dead_letter.clone();
         out.push(Outgoing { topic, at: self.now, cause: Cause::DeadLetter(rejected.reason), message });
     }
+}
+
+/// Text with its secrets masked; what is not text stays.
+fn without_secrets(payload: &[u8]) -> Cow<'_, [u8]> {
+    let mut masked = Vec::with_capacity(payload.len());
+    for chunk in payload.utf8_chunks() {
+        masked.extend_from_slice(redacted(chunk.valid(), usize::MAX, false).as_bytes());
+        masked.extend_from_slice(chunk.invalid());
+    }
+    if masked == payload { payload.into() } else { masked.into() }
 }
 
 fn stamp(config: &Config) -> Stamp {

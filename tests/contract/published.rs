@@ -179,6 +179,7 @@ fn deployment() -> Deployment {
         instances: Vec::new(),
         author: None,
         url: None,
+        commit: None,
         reversible: None,
     }
 }

@@ -8,6 +8,7 @@ use super::miner::{Miner, Placed};
 use super::template::{BLOCK, Counts, EXAMPLE_MAX, EXAMPLES, Tally, Template, block_of, count_voice};
 use super::trace;
 use crate::engine::event::{Deployment, LogLine, Severity};
+use crate::engine::policy::Privacy;
 use crate::engine::redact::redacted;
 use crate::engine::time::{Span, Time};
 use serde::{Deserialize, Serialize};
@@ -40,8 +41,8 @@ pub struct Journal {
     pub speakers: Vec<Speaker>,
     /// Lines below `WARN` of templates known before the change: how much work is done.
     pub quiet: Counts,
-    /// Lines from `WARN` on.
-    pub loud: Counts,
+    pub warnings: Counts,
+    pub errors: Counts,
     pub watched: Option<Watched>,
     /// Lines that found no room, and when the last one came.
     pub homeless: u64,
@@ -71,6 +72,8 @@ pub struct Watched {
     version: Option<Arc<str>>,
     instances: Vec<Arc<str>>,
     pub quiet: Tally,
+    pub warnings: Tally,
+    pub errors: Tally,
     hasty: u32,
 }
 
@@ -85,7 +88,7 @@ pub enum Told {
 }
 
 impl Journal {
-    pub fn take(&mut self, line: &LogLine, room: bool) -> Told {
+    pub fn take(&mut self, line: &LogLine, room: bool, privacy: Privacy) -> Told {
         self.earliest = Some(self.earliest.map_or(line.at, |earliest| earliest.min(line.at)));
         let speaker = self.speaker(line);
         if trace::goes_on(&line.message) && self.goes_on(speaker, line) {
@@ -122,7 +125,7 @@ impl Journal {
         if template.frame.is_none() {
             template.frame = read.frame.map(Into::into);
         }
-        self.note(speaker, place, line)
+        self.note(speaker, place, line, privacy)
     }
 
     /// A deployment of the service is under watch from here on.
@@ -133,6 +136,8 @@ impl Journal {
             version: deployment.version.clone(),
             instances: deployment.instances.clone(),
             quiet: Tally::default(),
+            warnings: Tally::default(),
+            errors: Tally::default(),
             hasty: 0,
         };
         for speaker in &mut self.speakers {
@@ -146,7 +151,9 @@ impl Journal {
         let Some(watched) = self.watched.take() else { return };
         for template in self.miner.templates_mut() {
             let Some(tally) = template.tally.take() else { continue };
-            if regression {
+            // What ended by itself with the start is what starting does, whatever else was wrong.
+            let started = tally.starting > 0 && tally.settled == 0;
+            if regression && !started {
                 template.unlearned |= template.born >= watched.start && template.severity >= Severity::Warn;
                 continue;
             }
@@ -158,21 +165,24 @@ impl Journal {
         }
     }
 
-    fn note(&mut self, speaker: usize, place: u32, line: &LogLine) -> Told {
+    fn note(&mut self, speaker: usize, place: u32, line: &LogLine, privacy: Privacy) -> Told {
         let quiet = line.severity < Severity::Warn;
         let block = block_of(line.at);
-        if quiet {
-            self.quiet.add(block, 1)
-        } else {
-            self.loud.add(block, 1)
+        match line.severity {
+            Severity::Warn => self.warnings.add(block, 1),
+            Severity::Error | Severity::Fatal => self.errors.add(block, 1),
+            _ => self.quiet.add(block, 1),
         }
         let Some(watched) = self.watched.as_mut().filter(|watched| line.at >= watched.start) else {
             return Told::Counted;
         };
         let speaker = &self.speakers[speaker];
         let Some(template) = self.miner.get_mut(place) else { return Told::Counted };
-        if quiet && template.born < watched.start {
-            watched.quiet.count(line.at, speaker.carries);
+        match line.severity {
+            Severity::Warn => watched.warnings.count(line.at, speaker.carries),
+            Severity::Error | Severity::Fatal => watched.errors.count(line.at, speaker.carries),
+            _ if template.born < watched.start => watched.quiet.count(line.at, speaker.carries),
+            _ => {}
         }
         let is_new = template.is_new(watched.start);
         let tally = template.tally.get_or_insert_default();
@@ -182,7 +192,8 @@ impl Journal {
         }
         tally.hear(speaker, watched.start, line.at);
         if tally.examples.len() < EXAMPLES && (is_new || !quiet) {
-            tally.examples.push(redacted(clipped(&line.message, EXAMPLE_MAX), EXAMPLE_MAX).into());
+            let message = clipped(&line.message, EXAMPLE_MAX);
+            tally.examples.push(redacted(message, EXAMPLE_MAX, privacy.mask_addresses).into());
         }
         let repeats = tally.new >= 3 && (2..2 + HASTY_EACH).contains(&tally.episodes);
         if is_new && line.severity >= Severity::Error && repeats && watched.hasty < HASTY {
@@ -293,6 +304,8 @@ impl Tally {
         if restarted && age <= SETTLING {
             let said = self.voices.iter().find(|voice| voice.0 == speaker.key).map_or(1, |voice| voice.1);
             self.starting = self.starting.max(said);
+        } else {
+            self.settled += 1;
         }
         if restarted && first && age <= STARTING {
             return;

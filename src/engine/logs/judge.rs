@@ -36,8 +36,9 @@ const MUCH: f64 = 0.05;
 const SILENT: Span = Span::minutes(5);
 /// Blocks over which a line must have been steady.
 const STEADY: Block = 12;
-/// Peers that show the same new error make it everybody's.
+/// Peers that show the same new error make it everybody's; one will do where there are few.
 const SHARED: usize = 2;
+const FEW: usize = 3;
 const TITLE: usize = 120;
 
 pub struct Look<'a> {
@@ -101,6 +102,22 @@ impl<'a> Look<'a> {
         evidence
     }
 
+    /// Whether there are more warnings or errors in all than there is more to write about.
+    pub fn is_louder(&self, errors: bool) -> bool {
+        let (counts, tally) = match errors {
+            true => (&self.journal.errors, &self.watched.errors),
+            false => (&self.journal.warnings, &self.watched.warnings),
+        };
+        let before = counts.sum(self.before.from, self.before.to) as f64;
+        HORIZONS.iter().any(|&horizon| {
+            let from = block_of(self.now).saturating_sub(horizon).max(block_of(self.watched.start));
+            let Some(exposed) = self.exposure(from) else { return true };
+            let (new, _) = tally.since(from);
+            let new = new.saturating_sub(self.shared_since(from));
+            new > 0 && new as f64 >= FACTOR[usize::from(!errors)] * before * exposed.most
+        })
+    }
+
     /// A kind of line that was never seen before.
     fn novel(&self, template: &'a Template, tally: &'a Tally) -> Option<Found<'a>> {
         let severe = template.severity >= Severity::Error;
@@ -109,7 +126,9 @@ impl<'a> Look<'a> {
         }
         let minutes = self.whole.minutes.max(1.0);
         if !severe {
-            let loud = self.journal.loud.sum(self.before.from, self.before.to) as f64 * self.whole.most;
+            let (from, to) = (self.before.from, self.before.to);
+            let loud = (self.journal.warnings.sum(from, to) + self.journal.errors.sum(from, to)) as f64;
+            let loud = loud * self.whole.most;
             if tally.new < STORM || tally.last - tally.first < STORM_LASTS || f64::from(tally.new) < loud {
                 return None;
             }
@@ -306,14 +325,22 @@ impl<'a> Look<'a> {
         (1.0 - (-chance).exp()).log10()
     }
 
+    /// Lines of new errors that unchanged services have too.
+    fn shared_since(&self, from: Block) -> u64 {
+        let new = self.journal.miner.templates().filter(|each| each.is_new(self.watched.start));
+        let new = new.filter(|each| each.severity >= Severity::Warn && self.is_shared(each));
+        new.filter_map(|each| each.tally.as_ref()).map(|tally| tally.since(from).0).sum()
+    }
+
     /// Whether unchanged services have the same new error.
     fn is_shared(&self, template: &Template) -> bool {
         let since = self.watched.start - Span::minutes(30);
         let shows = |peer: &&&Journal| {
             let same = peer.miner.templates().find(|each| each.id == template.id);
-            same.is_some_and(|same| same.born >= since && same.count >= u64::from(NEW))
+            same.is_some_and(|same| same.born >= since)
         };
-        self.peers.iter().filter(shows).take(SHARED).count() == SHARED
+        let enough = if self.peers.len() <= FEW { 1 } else { SHARED };
+        self.peers.iter().filter(shows).take(enough).count() == enough
     }
 
     /// Whether the new version says the same in other words: a new line as often, with some of the words.
@@ -369,7 +396,7 @@ impl<'a> Look<'a> {
                 after: found.counted as u64,
                 first: tally.map(|tally| tally.first).filter(|first| *first < Time(i64::MAX)),
                 share: on.len() as f64 / self.carriers().count().max(1) as f64,
-                only_new: tally.is_some_and(|tally| tally.old == 0),
+                only_new: self.whole.beside > 0.0 && tally.is_some_and(|tally| tally.old == 0),
             })),
         }
     }

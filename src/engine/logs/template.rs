@@ -69,8 +69,9 @@ pub struct Tally {
     /// Lines of carriers apart from each other, without those that starting up excuses.
     pub episodes: u32,
     pub last_episode: Time,
-    /// Lines that carriers wrote while they started.
+    /// The most lines that a carrier wrote while it started, and what carriers wrote when they no longer did.
     pub starting: u32,
+    pub settled: u32,
     pub blocks: Vec<(Block, u32, u32)>,
     /// Carriers that wrote it, and how often.
     pub voices: Vec<(u32, u32)>,
@@ -87,6 +88,7 @@ impl Default for Tally {
             episodes: 0,
             last_episode: Time::MIN,
             starting: 0,
+            settled: 0,
             blocks: Vec::new(),
             voices: Vec::new(),
             examples: Vec::new(),
@@ -231,6 +233,7 @@ impl Tally {
         self.episodes += other.episodes;
         self.last_episode = self.last_episode.max(other.last_episode);
         self.starting += other.starting;
+        self.settled += other.settled;
         for (block, new, old) in other.blocks {
             match self.blocks.iter_mut().find(|each| each.0 == block) {
                 Some(each) => *each = (block, each.1 + new, each.2 + old),

@@ -66,7 +66,7 @@ pub fn frame(line: &str, panicked: bool) -> Option<&str> {
     if let Some(rest) = text.strip_prefix("at ") {
         // `com.shop.PriceService.apply(PriceService.java:118)` and `apply (/app/price.js:1:2)`.
         let name = rest.split([' ', '(']).next().filter(|name| !name.is_empty())?;
-        return Some(shortened(last_parts(name.trim_start_matches("async"), 2)));
+        return Some(shortened(last_parts(name, 2)));
     }
     if let Some(rest) = text.strip_prefix("File \"") {
         let (file, rest) = rest.split_once('"')?;
