@@ -26,12 +26,17 @@ use template::Template;
 /// Templates of all services together: up to 2 KB each, 100 MB.
 pub const TEMPLATES: usize = 50_000;
 
+/// Distinct masked lines of all services together: about 120 bytes each, 25 MB.
+const FORMS: usize = 4 * TEMPLATES;
+
 /// The journals, by the place of their service in the fleet.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Logs {
     journals: Vec<Journal>,
     /// Templates of all services.
     templates: usize,
+    /// Distinct masked lines of all services.
+    forms: usize,
     /// Lines that found no room.
     homeless: u64,
 }
@@ -39,12 +44,13 @@ pub struct Logs {
 impl Logs {
     /// Counts a line of the service at this place in the fleet.
     pub fn take(&mut self, policy: &Policy, service: usize, line: &LogLine) -> Told {
-        let room = self.templates < TEMPLATES;
+        let room = self.templates < TEMPLATES && self.forms < FORMS;
         let journal = self.journal(service, &line.origin.env);
-        let before = journal.miner.len();
+        let (before, forms) = (journal.miner.len(), journal.miner.forms());
         let told = journal.take(line, room, policy.privacy);
-        let after = journal.miner.len();
+        let (after, forms_after) = (journal.miner.len(), journal.miner.forms());
         self.templates = self.templates + after - before;
+        self.forms = self.forms + forms_after - forms;
         self.homeless += u64::from(told == Told::Homeless);
         told
     }
@@ -138,5 +144,55 @@ impl Logs {
             journal.env = env.into();
         }
         journal
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::event::{Origin, Severity};
+
+    fn line(at: i64, message: &str) -> LogLine<'_> {
+        let origin = Origin { service: "checkout".into(), env: "prod".into(), version: None, instance: None };
+        LogLine { at: Time(at), origin, severity: Severity::Error, message: message.into(), labels: Vec::new() }
+    }
+
+    #[test]
+    fn adversarial_lines_stay_under_the_limits() {
+        let mut logs = Logs::default();
+        let policy = Policy::default();
+        let long = "payload ".repeat(130_000);
+        for n in 0..50_000_u32 {
+            let word: String =
+                (0..8).map(|at| char::from(b'g' + (n.wrapping_mul(2_654_435_761) >> (at * 4) & 15) as u8)).collect();
+            let message = match n % 5 {
+                0 => format!("{word}: {}", ".".repeat((n % 191) as usize)),
+                1 => format!("unable to {word} the {word} of {word} with {n} more"),
+                2 => format!("{}\u{0}\u{fffd}{word}\u{7}", "\u{1b}[31m"),
+                3 => format!("{word}Exception: {word}\n\tat {word}.{word}({word}.java:1)"),
+                _ => format!("{}{word}", &long[..if n % 500 == 4 { long.len() } else { 100 }]),
+            };
+            logs.take(&policy, 0, &line(1_790_000_000_000 + i64::from(n), &message));
+        }
+        let bytes = postcard::to_allocvec(&logs).expect("serialises").len();
+        assert!(logs.len() <= miner::TEMPLATES && bytes < 4 << 20, "{} templates, {bytes} bytes", logs.len());
+        assert!(logs.homeless() > 10_000, "{}", logs.homeless());
+        assert!(logs.has_overflowed(0, Time(1_790_000_000_000)));
+    }
+
+    #[test]
+    fn a_restart_changes_nothing() {
+        let (mut logs, policy) = (Logs::default(), Policy::default());
+        let lines: Vec<String> = (0..60).map(|n| format!("order {n} of {} lost", ["a", "bc", "def"][n % 3])).collect();
+        for (at, message) in lines.iter().enumerate() {
+            logs.take(&policy, 0, &line(at as i64, message));
+            let bytes = postcard::to_allocvec(&logs).expect("serialises");
+            logs = postcard::from_bytes(&bytes).expect("deserialises");
+        }
+        let mut straight = Logs::default();
+        lines.iter().enumerate().for_each(|(at, message)| {
+            straight.take(&policy, 0, &line(at as i64, message));
+        });
+        assert!(logs.templates(0).eq(straight.templates(0)));
     }
 }

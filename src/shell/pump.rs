@@ -225,3 +225,33 @@ fn recycle<'b>(mut facts: Vec<Fact<'_>>) -> Vec<Fact<'b>> {
     facts.clear();
     facts.into_iter().map(|_| Fact::Tick).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter(kind: Kind, payload: &[u8], config: &str) -> Message {
+        let config = Arc::new(Config::from_toml_str(config).expect("settings"));
+        let topics = Arc::new(Topics::new(&config.kafka.topics));
+        let mut pump = Pump::new(Engine::default(), Time::MIN, config, topics);
+        let now = Time(1_790_000_000_000);
+        let taken = Taken { topic: "t", partition: 0, offset: 0, kind, now, stamped: Some(now), key: None, payload };
+        let mut out = Vec::new();
+        pump.take(&taken, &mut out);
+        out.pop().expect("a dead letter").message
+    }
+
+    #[test]
+    fn secrets_of_lines_do_not_reach_the_dead_letters() {
+        let payload = b"{\"message\":\"login of ana@example.org, password=hunter2\"}\xff";
+        let masked = letter(Kind::Logs, payload, "");
+        assert_eq!(masked.payload, b"{\"message\":\"login of ***, password=***\"}\xff");
+        assert!(masked.headers.contains(&("regressd-masked", "true".into())));
+        let whole = letter(Kind::Logs, payload, "[privacy]\nmask_dead_letters = false");
+        assert_eq!(whole.payload, payload);
+        assert_eq!(letter(Kind::Metrics, payload, "").payload, payload);
+        let plain = letter(Kind::Logs, b"nothing  secret \x00", "");
+        assert_eq!(plain.payload, b"nothing  secret \x00");
+        assert!(plain.headers.iter().all(|(name, _)| *name != "regressd-masked"));
+    }
+}

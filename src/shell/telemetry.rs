@@ -61,6 +61,8 @@ pub struct Metrics {
     services: IntGauge,
     signals: IntGauge,
     series: IntGauge,
+    log_templates: IntGauge,
+    log_lines_unplaced: IntCounter,
     end_to_end_delay: Histogram,
     batch_duration: Histogram,
     publish_retries: IntCounter,
@@ -111,6 +113,11 @@ impl Metrics {
             services: new.int_gauge("services", "Services known, by environment."),
             signals: new.int_gauge("signals", "Signals known."),
             series: new.int_gauge("series", "Series known."),
+            log_templates: new.int_gauge("log_templates", "Kinds of log lines known."),
+            log_lines_unplaced: new.counter(
+                "log_lines_unplaced_total",
+                "Log lines of kinds for which there was no room; their severity is counted all the same.",
+            ),
             end_to_end_delay: new.histogram(
                 "end_to_end_delay_seconds",
                 "From the log taking the message that gave rise to it to a publication's acknowledgement.",
@@ -235,9 +242,11 @@ impl Metrics {
             (&self.services, vitals.services),
             (&self.signals, vitals.signals),
             (&self.series, vitals.series),
+            (&self.log_templates, vitals.templates),
         ] {
             gauge.set(level as i64);
         }
+        self.log_lines_unplaced.inc_by(vitals.lines_homeless.saturating_sub(seen.lines_homeless));
         self.fleet_tokens.set(vitals.fleet_tokens);
         *seen = vitals.clone();
     }

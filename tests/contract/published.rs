@@ -12,7 +12,9 @@ const BEGIN: Time = Time(1_790_000_000_000);
 
 #[test]
 fn recommendations() {
-    for (name, said) in [("regression", regression()), ("clean", clean()), ("inconclusive", inconclusive())] {
+    for (name, said) in
+        [("regression", regression()), ("log", from_logs()), ("clean", clean()), ("inconclusive", inconclusive())]
+    {
         check(&format!("recommendation-{name}"), &recommendation(&said, &stamp()));
     }
 }
@@ -131,6 +133,35 @@ fn regression() -> Recommendation {
             reasons: Vec::new(),
         },
     }
+}
+
+fn from_logs() -> Recommendation {
+    let log = LogEvidence {
+        template: "java.lang.NullPointerException: coupon <*> is null @ PriceService.apply".into(),
+        template_id: "00f1e2d3c4b5a697".into(),
+        severity: "error",
+        exception: Some("NullPointerException".into()),
+        frame: Some("PriceService.apply".into()),
+        examples: vec!["java.lang.NullPointerException: coupon 17 is null\n\tat com.shop.PriceService.apply".into()],
+        before: 0,
+        after: 5,
+        first: Some(BEGIN + Span::MINUTE),
+        share: 0.5,
+        only_new: true,
+    };
+    let mut said = regression();
+    said.evidence.truncate(1);
+    said.evidence[0].method = Method::NewTemplate;
+    said.evidence[0].signal = format!("logs.error \"{}\"", log.template);
+    said.evidence[0].log = Some(Box::new(log));
+    said.deployment = Deployment {
+        author: Some("ana".into()),
+        commit: Some("4f1e2d3".into()),
+        url: Some("https://ci.example/7781".into()),
+        ..deployment()
+    }
+    .into();
+    said
 }
 
 fn clean() -> Recommendation {

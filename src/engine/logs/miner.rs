@@ -16,11 +16,11 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// Templates of one service: up to 2 KB each.
 pub const TEMPLATES: usize = 1_000;
-/// Forms of one service: about 120 bytes each.
+/// Forms of one service, and patterns: about 120 and 160 bytes each.
 const FORMS: usize = 4_000;
 /// Forms of one shape that are compared with each other; a new one costs a look at each.
 const GROUP: usize = 256;
-/// Patterns of one shape: about 60 bytes and a word's 4 each.
+/// Patterns of one shape; looked at for each new form.
 const PATTERNS: usize = 256;
 /// Forms of one pattern that are remembered; after those the pattern is enough.
 const KIN: u32 = 64;
@@ -35,6 +35,7 @@ pub struct Miner {
     groups: Vec<Group>,
     templates: Vec<Option<Template>>,
     vacant: Vec<u32>,
+    patterns: usize,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -83,6 +84,11 @@ impl Pattern {
 impl Miner {
     pub fn len(&self) -> usize {
         self.templates.len() - self.vacant.len()
+    }
+
+    /// Distinct masked lines that are remembered.
+    pub fn forms(&self) -> usize {
+        self.forms.len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -167,6 +173,7 @@ impl Miner {
                     || (pattern.place.is_none() && !group.forms.is_empty())
             });
         }
+        self.patterns = self.groups.iter().map(|group| group.patterns.len()).sum();
     }
 
     fn is_full(&self, group: usize) -> bool {
@@ -232,9 +239,10 @@ impl Miner {
                 }
                 continue;
             }
-            if patterns.len() >= PATTERNS {
+            if patterns.len() >= PATTERNS || self.patterns >= FORMS {
                 continue;
             }
+            self.patterns += 1;
             let matching = forms.iter().filter(|&&form| alike(&self.forms[form as usize].symbols, symbols, blanks));
             let count = matching.count() as u32 + 1;
             if count >= needs {
