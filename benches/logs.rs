@@ -29,7 +29,7 @@ fn message(n: usize) -> (&'static str, String) {
         each => (
             "INFO",
             format!(
-                "step {} of order 7f1f2c3a-0d3a-4c1e-9d4b-{id:012x} done for user{id} in {} ms, path /api/v1/items/{id}, part {}",
+                "step {} of order 7f1f2c3a-0d3a-4c1e-9d4b-{id:012x} done in {} ms, path /api/v1/items/{id}, part {}",
                 ["reserve", "price", "pack", "ship"][each % 4],
                 id % 700,
                 ["north", "south", "east"][each % 3],
@@ -42,9 +42,15 @@ fn payloads(from: i64, version: &str) -> Vec<String> {
     let line = |n: usize| {
         let (severity, message) = message(n);
         format!(
-            r#"{{"ts":{},"service":"checkout","env":"prod","version":"{version}","instance":"checkout-{}","severity":"{severity}","message":"{message}"}}"#,
+            concat!(
+                r#"{{"ts":{},"service":"checkout","env":"prod","version":"{}","instance":"checkout-{}","#,
+                r#""severity":"{}","message":"{}"}}"#,
+            ),
             from + n as i64 * 12,
+            version,
             n % 5,
+            severity,
+            message,
         )
     };
     (0..LINES / 50)

@@ -101,11 +101,7 @@ impl Metrics {
             lag_seconds: new.gauge("consumer_lag_seconds", "How far the latest message taken lies behind the clock."),
             watches: new.int_gauges("watches", "Deployments under watch.", &["phase"]),
             verdicts: new.counters("verdicts_total", "Verdicts, before anything was asked of the gate.", &["verdict"]),
-            recommendations: new.counters(
-                "recommendations_total",
-                "Messages of recommendation threads.",
-                &["action", "verdict"],
-            ),
+            recommendations: new.counters("recommendations_total", "Messages of threads.", &["action", "verdict"]),
             held: new.counters("held_total", "Recommendations held back by a guardrail.", &["reason"]),
             cooldowns: new.int_gauge("cooldowns_active", "Services that are quiet after a recommendation."),
             fleet_tokens: new.gauge("fleet_tokens", "Recommendations left to the fleet at this moment."),
@@ -114,10 +110,7 @@ impl Metrics {
             signals: new.int_gauge("signals", "Signals known."),
             series: new.int_gauge("series", "Series known."),
             log_templates: new.int_gauge("log_templates", "Kinds of log lines known."),
-            log_lines_unplaced: new.counter(
-                "log_lines_unplaced_total",
-                "Log lines of kinds for which there was no room; their severity is counted all the same.",
-            ),
+            log_lines_unplaced: new.counter("log_lines_unplaced_total", "Log lines of kinds that found no room."),
             end_to_end_delay: new.histogram(
                 "end_to_end_delay_seconds",
                 "From the log taking the message that gave rise to it to a publication's acknowledgement.",

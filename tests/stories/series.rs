@@ -169,7 +169,7 @@ impl<'a> Line<'a> {
             }
             Shape::Histogram => Reading::Histogram(buckets(level * wobble, self.count, noise)),
             Shape::Log(severity, message) => {
-                let lines = if self.steady { level as u64 } else { noise.events(level * wobble.max(0.0)) as u64 };
+                let lines = if self.steady { level as u64 } else { noise.events(level * wobble.max(0.0)) };
                 return (0..lines).map(|_| self.log(at, severity, message, origin, noise)).collect();
             }
         };

@@ -21,6 +21,14 @@ const QUOTED_MAX: usize = 120;
 /// The symbol of a mask.
 pub const VARIABLE: u32 = 0;
 
+/// The bit of a symbol that a word has which says what was done: `started`, `closing`.
+pub const DONE: u32 = 2;
+/// A number with one of these behind it is one quantity, in whatever unit it was told.
+const UNITS: [&str; 26] = [
+    "ms", "s", "sec", "secs", "second", "seconds", "msec", "us", "ns", "min", "mins", "minute", "minutes", "h", "hour",
+    "hours", "B", "KB", "kB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB",
+];
+
 /// A masked line, and where its words and masks stand.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Masked {
@@ -51,7 +59,11 @@ impl Masked {
     /// A number for each word; `VARIABLE` for each mask.
     pub fn symbols(&self) -> Box<[u32]> {
         let words = self.words.iter().map(|&(start, end)| &self.text[start.into()..end.into()]);
-        words.map(|word| if word == MASK { VARIABLE } else { xxh3_64(word.as_bytes()) as u32 | 1 }).collect()
+        let symbol = |word: &str| {
+            let done = if word.ends_with("ed") || word.ends_with("ing") { DONE } else { 0 };
+            if word == MASK { VARIABLE } else { xxh3_64(word.as_bytes()) as u32 & !DONE | done | 1 }
+        };
+        words.map(symbol).collect()
     }
 
     /// The line with the words at these places masked too, one bit for each.
@@ -110,7 +122,7 @@ fn step(line: &str, bytes: &[u8], at: usize, out: &mut Scribe) -> usize {
         out.variable();
         return end;
     }
-    let signed = matches!(byte, b'-' | b'+') && fresh && bytes.get(at + 1).is_some_and(u8::is_ascii_digit);
+    let signed = matches!(byte, b'-' | b'+' | b'<') && fresh && bytes.get(at + 1).is_some_and(u8::is_ascii_digit);
     if !is_word(byte) && !signed {
         out.mark(byte);
         return at + 1;
@@ -119,10 +131,19 @@ fn step(line: &str, bytes: &[u8], at: usize, out: &mut Scribe) -> usize {
     let (word, after) = (&line[at..end], &bytes[end..]);
     if is_variable(word, before, after) || is_part_of_date(word, after) {
         out.variable();
-    } else {
-        out.word(word);
+        return end + unit(after);
     }
+    out.word(word);
     end
+}
+
+/// How many bytes of what follows a number are its unit.
+fn unit(after: &[u8]) -> usize {
+    let Some(rest) = after.strip_prefix(b" ") else { return 0 };
+    let length = rest.iter().take(8).take_while(|byte| byte.is_ascii_alphabetic()).count();
+    let ends = rest.get(length).is_none_or(|&byte| !is_word(byte));
+    let is_unit = UNITS.iter().any(|unit| unit.as_bytes() == &rest[..length]);
+    if is_unit && ends { length + 1 } else { 0 }
 }
 
 struct Scribe {
@@ -138,6 +159,21 @@ impl Scribe {
 
     fn mark(&mut self, byte: u8) {
         self.masked.text.push(char::from(byte));
+        if byte == b')' {
+            self.close();
+        }
+    }
+
+    /// What stands in brackets behind a variable or a size, and is one itself or nothing, says the same once more.
+    fn close(&mut self) {
+        let text = &mut self.masked.text;
+        let inside = text.strip_suffix("(<*>)").map(|rest| (rest, true));
+        let Some((rest, masked)) = inside.or_else(|| text.strip_suffix("()").map(|rest| (rest, false))) else { return };
+        if rest.ends_with("<*> ") || (masked && rest.ends_with("bytes ")) {
+            let length = rest.len() - 1;
+            text.truncate(length);
+            self.masked.words.retain(|word| usize::from(word.1) <= length);
+        }
     }
 
     fn word(&mut self, word: &str) {
@@ -265,7 +301,7 @@ mod tests {
         for (line, expected) in [
             (
                 "payment 8813 declined: upstream timeout after 3000 ms",
-                "payment <*> declined: upstream timeout after <*> ms",
+                "payment <*> declined: upstream timeout after <*>",
             ),
             ("user 7f1f2c3a-0d3a-4c1e-9d4b-4f1e2d3c4b5a gone", "user <*> gone"),
             ("connection from 10.0.0.7:51234 reset", "connection from <*> reset"),
@@ -281,6 +317,8 @@ mod tests {
             ("o.s.OrderServiceImpl#68 TraceID: 00aa11bb", "o.s.OrderServiceImpl#<*> TraceID: <*>"),
             ("restart:true and read/write", "restart:true and read/write"),
             ("digest deadbeefcafe", "digest <*>"),
+            ("sent 1165 bytes (1.13 KB), lifetime <1 sec", "sent <*> bytes, lifetime <*>"),
+            ("from 10.0.0.7 (host8.example.net) and 10.0.0.8 ()", "from <*> and <*>"),
             ("C:\\Program\\x.exe started", "<*> started"),
             ("{\"level\":\"error\"}", "{\"level\":<*>}"),
             ("", ""),

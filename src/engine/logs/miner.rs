@@ -6,7 +6,7 @@
 //! variable places, or is a template by itself. Which patterns live depends on the set of forms alone, so lines give
 //! the same templates in whatever order they come, up to the limits. Past those, a line is nobody's, and counted.
 
-use super::mask::{Masked, VARIABLE};
+use super::mask::{DONE, Masked, VARIABLE};
 use super::template::Template;
 use crate::engine::event::Severity;
 use crate::engine::index::Index;
@@ -314,6 +314,10 @@ fn in_common(one: &[u32], other: &[u32]) -> Option<(u64, u32)> {
         if a == b {
             constant += u32::from(a != VARIABLE);
         } else {
+            // Two things that were done are two kinds of events, not one with a variable.
+            if a & b & DONE != 0 {
+                return None;
+            }
             blanks |= 1 << place;
             free[0] += u32::from(a == VARIABLE);
             free[1] += u32::from(b == VARIABLE);
@@ -384,6 +388,17 @@ mod tests {
     fn a_word_where_a_mask_was_seen_is_a_variable() {
         let miner = mine(["price of item A1B2", "price of item ABCD", "price of item X9"]);
         assert_eq!(told(&miner), BTreeMap::from([("price of item <*>".into(), 3)]));
+    }
+
+    #[test]
+    fn what_was_done_is_no_variable() {
+        let miner = mine([
+            "the VM was paused now",
+            "the VM was resumed now",
+            "the VM was started now",
+            "the VM was stopped now",
+        ]);
+        assert_eq!(miner.len(), 4);
     }
 
     #[test]

@@ -117,8 +117,8 @@ mod tests {
 
     #[test]
     fn traces_of_five_languages() {
-        let java = "java.lang.NullPointerException: x is null\n\tat com.shop.PriceService.apply(PriceService.java:118)\n\
-                    \tat com.shop.Main.main(Main.java:1)\n\t... 12 more";
+        let java = "java.lang.NullPointerException: x is null\n\
+                    \tat com.shop.PriceService.apply(PriceService.java:118)\n\t... 12 more";
         let head = "java.lang.NullPointerException: x is null";
         assert_eq!(told(java), (head, Some("NullPointerException"), Some("PriceService.apply")));
         let caused = "order failed\ncom.shop.OrderException: no\n\tat com.shop.Order.create(Order.java:1)\n\
