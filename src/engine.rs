@@ -18,8 +18,10 @@ pub mod fleet;
 pub mod gate;
 pub mod index;
 pub mod learn;
+pub mod logs;
 pub mod pace;
 pub mod policy;
+pub mod redact;
 pub mod series;
 pub mod service;
 pub mod signal;
@@ -38,6 +40,7 @@ use effect::{
 use event::{Control, Deployment, Fact, Input, LogLine, Sample};
 use fleet::{Fleet, Full};
 use gate::{Answer, Gate, Proposal};
+use logs::{Logs, Told};
 use policy::Policy;
 use serde::{Deserialize, Serialize};
 use series::Taken;
@@ -51,6 +54,7 @@ use watches::Watches;
 pub struct Engine {
     now: Option<Time>,
     fleet: Fleet,
+    logs: Logs,
     watches: Watches,
     gate: Gate,
     vitals: Vitals,
@@ -68,6 +72,10 @@ pub struct Vitals {
     /// Tokens left in the fleet's bucket.
     pub fleet_tokens: f64,
     pub windows: u64,
+    /// Kinds of log lines known.
+    pub templates: u64,
+    /// Log lines of kinds for which there was no room.
+    pub lines_homeless: u64,
     /// Facts taken into a window; the rest is dropped for a reason below.
     pub applied: u64,
     pub dropped_late: u64,
@@ -131,6 +139,12 @@ impl Engine {
             return self.count(dropped);
         }
         let taken = self.fleet.take_log(line, &policy.limits);
+        if taken.is_ok()
+            && let Some(service) = self.fleet.find(&line.origin.env, &line.origin.service)
+            && self.logs.take(policy, service, line) == Told::Urgent
+        {
+            self.watches.hasten(&line.origin.env, &line.origin.service, now);
+        }
         if let Ok((_, Some(rolled))) = taken {
             learn::roll(&mut self.fleet, policy, rolled.service, rolled.signal, rolled.minute);
         }
@@ -152,6 +166,7 @@ impl Engine {
             return;
         };
         learn::catch_up(&mut self.fleet, policy, service, window::minute_of(now.min(deployment.at)));
+        self.logs.open(service, deployment);
         let watch = self.watches.open(policy, now, deployment);
         let event = AuditEvent::WatchOpened { until: watch.until };
         effects.push(audit(now, deployment, Some(watch), event));
@@ -188,7 +203,7 @@ impl Engine {
         // What was said is looked at once more, so that the record shows it was held and not forgotten.
         if !watch.said || !watch.held.contains(&Reason::AlreadySaid) {
             let findings = self.findings(policy, now, place);
-            let overflowed = self.fleet.has_overflowed(&watch.deployment.env, &watch.deployment.service);
+            let overflowed = self.has_overflowed(&watch);
             match verdict::so_far(level, &findings) {
                 Some(found) => self.regression(policy, now, place, found, last, effects),
                 None if last && !watch.said => {
@@ -216,10 +231,22 @@ impl Engine {
                 if watch.begin() {
                     learn::note_reference(&mut self.fleet, service, watch.start());
                 }
-                detect::look(&self.fleet, policy, service, &watch.deployment, level, upto)
+                let mut findings = detect::look(&self.fleet, policy, service, &watch.deployment, level, upto);
+                let (owner, now) = (&self.fleet.services[service], now.min(watch.until));
+                let deployment = &*watch.deployment;
+                findings.evidence.retain(|each| self.logs.confirms(policy, service, owner, deployment, now, each));
+                findings.add(self.logs.evidence(policy, service, owner, deployment, now));
+                findings
             }
             None => detect::Findings { evidence: Vec::new(), coverage: Vec::new() },
         }
+    }
+
+    /// Whether a limit kept anything of the service under watch from being seen.
+    fn has_overflowed(&self, watch: &Watch) -> bool {
+        let Deployment { env, service, at, .. } = &*watch.deployment;
+        let homeless = self.fleet.find(env, service).is_some_and(|place| self.logs.has_overflowed(place, *at));
+        homeless || self.fleet.has_overflowed(env, service)
     }
 
     /// A regression is true; asks the gate whether it may be said, and says or writes down why not.
@@ -275,9 +302,9 @@ impl Engine {
         let kind = watch.ended.unwrap_or(VerdictKind::Regression);
         effects.push(audit(now, &watch.deployment, Some(&watch), AuditEvent::WatchClosed { kind }));
         self.fleet.watch(&watch.deployment.env, &watch.deployment.service, -1);
-        if watch.found
-            && let Some(service) = self.fleet.find(&watch.deployment.env, &watch.deployment.service)
-        {
+        let Some(service) = self.fleet.find(&watch.deployment.env, &watch.deployment.service) else { return };
+        self.logs.close(service, watch.found);
+        if watch.found {
             learn::skip(&mut self.fleet, service, Watch::complete(now));
         }
     }
@@ -310,6 +337,8 @@ impl Engine {
         vitals.services = self.fleet.services.len() as u64;
         vitals.signals = self.fleet.signals as u64;
         vitals.series = self.fleet.series() as u64;
+        vitals.templates = self.logs.len() as u64;
+        vitals.lines_homeless = self.logs.homeless();
         if !decides && vitals.fleet_tokens > 0.0 {
             return;
         }

@@ -112,6 +112,9 @@ fn tell_recommendation(said: &Recommendation, out: &mut String) -> std::fmt::Res
     write!(out, " {}: {}, {}", lifecycle.word(), verdict.word(), action.word())?;
     let reasons: Vec<_> = said.guardrails.reasons.iter().map(|reason| reason.word()).collect();
     writeln!(out, "{}{}", if reasons.is_empty() { "" } else { " because " }, reasons.join(", "))?;
+    if said.evidence.iter().any(|each| each.log.is_some()) {
+        writeln!(out, "    {}", said.summary)?;
+    }
     for evidence in said.evidence.iter().take(3) {
         let Evidence { signal, direction, method, .. } = evidence;
         let (from, to) = (rough(evidence.baseline), rough(evidence.current));
@@ -119,6 +122,9 @@ fn tell_recommendation(said: &Recommendation, out: &mut String) -> std::fmt::Res
         write!(out, " by {}", method.word())?;
         let on = if evidence.instances.is_empty() { "" } else { " on " };
         writeln!(out, "{on}{}", evidence.instances.join(", "))?;
+        for example in evidence.log.iter().flat_map(|log| log.examples.iter().take(1)) {
+            writeln!(out, "        such as {}", example.escape_debug())?;
+        }
     }
     for Considered { deployment, standing } in &said.considered {
         writeln!(out, "    {} {}: {}", deployment.service, deployment.id, standing.word())?;

@@ -141,6 +141,7 @@ impl Watching<'_> {
             kind: DeploymentKind::Deploy,
             instances: carriers,
             author: None,
+            commit: None,
             url: None,
             reversible: None,
         };

@@ -70,6 +70,14 @@ pub struct Findings {
     pub coverage: Vec<Coverage>,
 }
 
+impl Findings {
+    /// Takes in evidence of another kind, in its place by strength.
+    pub fn add(&mut self, more: Vec<Evidence>) {
+        self.evidence.extend(more);
+        self.evidence.sort_by(|a, b| b.strength.total_cmp(&a.strength));
+    }
+}
+
 /// A bin that divides by more than this divides by what was counted.
 pub const COUNTED: f64 = 1.5;
 
@@ -212,6 +220,7 @@ impl Look<'_> {
             weighty,
             unit: signal.unit_of(finding.track).map(str::to_string),
             instances: names.filter(|each| !each.name.is_empty()).take(10).map(|each| each.name.to_string()).collect(),
+            log: None,
         }
     }
 }

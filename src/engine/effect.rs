@@ -162,6 +162,8 @@ words! {
         RareEvents = "rare_events",
         /// Something that used to report no longer does.
         Silence = "silence",
+        /// A kind of log line that was never seen before.
+        NewTemplate = "new_template",
     }
 }
 
@@ -180,7 +182,7 @@ words! {
 }
 
 /// One signal's contribution to a verdict.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Evidence {
     /// The metric and its labels as one readable name.
     pub signal: String,
@@ -201,6 +203,33 @@ pub struct Evidence {
     pub unit: Option<String>,
     /// The instances it was seen on, if not all; at most 10.
     pub instances: Vec<String>,
+    /// Where log lines of one kind are the evidence.
+    pub log: Option<Box<LogEvidence>>,
+}
+
+/// One kind of log line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogEvidence {
+    /// The line with what varies masked as `<*>`.
+    pub template: String,
+    /// Hexadecimal; the same for the same template, everywhere and for ever.
+    pub template_id: String,
+    pub severity: &'static str,
+    pub exception: Option<String>,
+    /// The top frame of its stack trace.
+    pub frame: Option<String>,
+    /// At most three lines as they came, secrets masked.
+    pub examples: Vec<String>,
+    /// Lines in the hours before the change that it was held against.
+    pub before: u64,
+    /// Lines of instances that carry the change, since then.
+    pub after: u64,
+    /// The first of these.
+    pub first: Option<Time>,
+    /// The share of the instances that carry the change and write it.
+    pub share: f64,
+    /// Instances without the change run beside, and none of them writes it.
+    pub only_new: bool,
 }
 
 /// What a watch that found nothing could have found, or why it could not.

@@ -114,6 +114,7 @@ pub struct Deployment {
     pub instances: Vec<Arc<str>>,
     pub author: Option<Arc<str>>,
     pub url: Option<Arc<str>>,
+    pub commit: Option<Arc<str>>,
     /// `Some(false)` where going back is known to do harm (a migration).
     pub reversible: Option<bool>,
 }

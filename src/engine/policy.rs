@@ -18,6 +18,7 @@ pub struct Policy {
     /// First match wins; no match means `advise`.
     pub automation: Vec<AutomationRule>,
     pub gate: GatePolicy,
+    pub privacy: Privacy,
     pub limits: Limits,
 }
 
@@ -91,6 +92,15 @@ pub struct RateLimit {
     pub per_hour: f64,
 }
 
+/// What is masked beyond secrets and personal data, which always are in what is published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Privacy {
+    /// Mask addresses of machines in example lines too.
+    pub mask_addresses: bool,
+    /// Mask secrets and personal data in dead letters of log topics.
+    pub mask_dead_letters: bool,
+}
+
 /// Ceilings; what each costs in memory stands in ARCHITECTURE.md.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
@@ -124,6 +134,7 @@ impl Default for Policy {
                 fleet_limit: RateLimit { burst: 10, per_hour: 10.0 },
                 expires: Span::HOUR,
             },
+            privacy: Privacy { mask_addresses: false, mask_dead_letters: true },
             limits: Limits { services: 10_000, signals: 50_000, series: 200_000, watches: 1_000, windows: 1_000 },
         }
     }

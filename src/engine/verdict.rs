@@ -5,12 +5,14 @@
 //! look counted: a union bound. Whether it may be said is the gate's affair.
 
 use super::detect::Findings;
-use super::effect::{Considered, Coverage, Evidence, Lack, Method, Standing, VerdictKind};
+use super::effect::{Considered, Coverage, Evidence, Lack, LogEvidence, Method, Standing, VerdictKind};
 use super::event::Deployment;
-use super::time::Time;
+use super::time::{Span, Time};
 
 /// A watch that could not have seen a signal double has seen nothing.
 const BLIND: f64 = 1.0;
+/// Metrics tell of a minute when it is over, lines at once.
+const SLACK: Span = Span::MINUTE;
 /// Pieces of evidence that a message carries.
 const SHOWN: usize = 8;
 
@@ -26,12 +28,31 @@ pub struct Verdict {
 pub fn so_far(level: f64, findings: &Findings) -> Option<Verdict> {
     let bar = -level.log10();
     let strongest = findings.evidence.first()?;
-    (strongest.strength >= bar).then(|| Verdict {
-        kind: VerdictKind::Regression,
-        risk: risk(strongest.strength),
-        evidence: findings.evidence.iter().filter(|each| each.strength >= 0.5 * bar).take(SHOWN).cloned().collect(),
-        coverage: Vec::new(),
+    (strongest.strength >= bar).then(|| {
+        let mut evidence: Vec<_> =
+            findings.evidence.iter().filter(|each| each.strength >= 0.5 * bar).cloned().collect();
+        if let Some(cause) = probable_cause(&evidence, bar) {
+            evidence[..=cause].rotate_right(1);
+        }
+        evidence.truncate(SHOWN);
+        let risk = risk(strongest.strength);
+        Verdict { kind: VerdictKind::Regression, risk, evidence, coverage: Vec::new() }
     })
+}
+
+/// The piece of evidence that explains the rest best: a new kind of error, sure enough by itself, that did not begin
+/// after all of the others had. Otherwise the strongest stands first, which is where it stands already.
+fn probable_cause(evidence: &[Evidence], bar: f64) -> Option<usize> {
+    let latest = evidence.iter().map(|each| each.onset).max()?;
+    let explains = |each: &Evidence| {
+        each.method == Method::NewTemplate && each.weighty && each.strength >= bar && each.onset <= latest + SLACK
+    };
+    // With a kind of exception and a place in the code it says more than without.
+    let says = |each: &Evidence| {
+        each.log.as_ref().map_or((false, false), |log| (log.exception.is_some(), log.frame.is_some()))
+    };
+    let causes = evidence.iter().enumerate().filter(|(_, each)| explains(each));
+    causes.max_by_key(|(place, each)| (says(each), std::cmp::Reverse(*place))).map(|(place, _)| place)
 }
 
 /// The verdict at the end of a watch that found no regression.
@@ -68,7 +89,13 @@ pub fn summary(deployment: &Deployment, verdict: &Verdict, considered: &[Conside
     match (verdict.kind, verdict.evidence.first()) {
         (VerdictKind::Regression, Some(evidence)) => {
             let minutes = (evidence.onset - deployment.at).as_minutes().max(0.0).round();
-            format!("{subject}: {}, since {minutes} min after the deployment{}", in_words(evidence), not_by(considered))
+            let symptom = verdict.evidence.iter().skip(1).find(|each| each.log.is_none() && each.weighty);
+            let symptom = symptom.filter(|each| evidence.log.is_some() && !each.signal.starts_with("logs."));
+            let symptom = symptom.map(|each| format!("; {}", in_words(each))).unwrap_or_default();
+            let by = origin(deployment);
+            let others = not_by(considered);
+            let begun = in_words(evidence);
+            format!("{subject}: {begun}, since {minutes} min after the deployment{symptom}{by}{others}")
         }
         (VerdictKind::Clean, _) => {
             let best = verdict.coverage.iter().filter_map(|each| each.smallest_change).fold(f64::MAX, f64::min);
@@ -95,6 +122,25 @@ fn not_by(considered: &[Considered]) -> String {
     }
 }
 
+/// Who made the change, and from what.
+fn origin(deployment: &Deployment) -> String {
+    match (deployment.author.as_deref(), deployment.commit.as_deref()) {
+        (Some(author), Some(commit)) => format!(" (by {author}, commit {commit})"),
+        (Some(author), None) => format!(" (by {author})"),
+        (None, Some(commit)) => format!(" (commit {commit})"),
+        (None, None) => String::new(),
+    }
+}
+
+/// A new kind of error: the exception and where it came from, or the line itself.
+fn new_in_words(log: &LogEvidence) -> String {
+    match (&log.exception, &log.frame) {
+        (Some(exception), Some(frame)) => format!("new {exception} in {frame}"),
+        (Some(exception), None) => format!("new {exception}: \"{}\"", log.template),
+        (None, _) => format!("new {} \"{}\"", log.severity, log.template),
+    }
+}
+
 fn in_words(evidence: &Evidence) -> String {
     let unit = evidence.unit.as_deref().filter(|unit| *unit != "1").map(|unit| format!(" {unit}")).unwrap_or_default();
     let place = match evidence.instances.as_slice() {
@@ -103,6 +149,12 @@ fn in_words(evidence: &Evidence) -> String {
         several => format!(" on {} instances", several.len()),
     };
     match evidence.method {
+        Method::NewTemplate if evidence.log.is_some() => {
+            let log = evidence.log.as_deref();
+            let only = if log.is_some_and(|log| log.only_new) { ", only with the new version" } else { "" };
+            let (what, count) = log.map(|log| (new_in_words(log), log.after)).unwrap_or_default();
+            format!("{what}, {count} times{place}{only}")
+        }
         Method::Silence => format!("{} fell silent{place}", evidence.signal),
         _ => format!(
             "{} {} from {} to {}{unit}{place}",

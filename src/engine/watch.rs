@@ -110,6 +110,7 @@ mod tests {
             instances: Vec::new(),
             author: None,
             url: None,
+            commit: None,
             reversible: None,
         };
         Watch::open(deployment, "t".into(), Span::HOUR, 1.0, Time(at))

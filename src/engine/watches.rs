@@ -71,6 +71,14 @@ impl Watches {
         self.open.iter().map(|watch| watch.due).min()
     }
 
+    /// Something was seen that should be looked at without waiting for the minute's end.
+    pub fn hasten(&mut self, env: &str, service: &str, now: Time) {
+        let theirs = |watch: &&mut Watch| &*watch.deployment.env == env && &*watch.deployment.service == service;
+        for watch in self.open.iter_mut().filter(theirs).filter(|watch| !watch.said) {
+            watch.due = watch.due.min(now);
+        }
+    }
+
     pub fn due(&self, now: Time) -> Vec<usize> {
         self.all().into_iter().filter(|&place| self.open[place].due <= now).collect()
     }

@@ -9,9 +9,11 @@ use super::topics::Topics;
 use crate::engine::Engine;
 use crate::engine::effect::Effect;
 use crate::engine::event::{Fact, Input};
+use crate::engine::redact::redacted;
 use crate::engine::time::Time;
 use crate::wire::inbound::{self, Kind, RejectReason, Rejected};
 use crate::wire::outbound::{self, Message, Position, Stamp};
+use std::borrow::Cow;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -185,7 +187,12 @@ impl Pump {
         let key = taken.key.filter(|key| key.len() <= DEAD_LETTER_BYTES_MAX);
         let whole = taken.payload.len() + key.map_or(0, <[u8]>::len) <= DEAD_LETTER_BYTES_MAX;
         let payload = if whole { taken.payload } else { &[] };
-        let mut message = outbound::dead_letter(&position, key, payload, rejected);
+        let masked = taken.kind == Kind::Logs && self.config.policy.privacy.mask_dead_letters;
+        let payload = if masked { without_secrets(payload) } else { payload.into() };
+        let mut message = outbound::dead_letter(&position, key, &payload, rejected);
+        if *payload != *taken.payload && whole {
+            message.headers.push(("regressd-masked", "true".into()));
+        }
         if !whole {
             message.headers.push(("regressd-omitted-bytes", taken.payload.len().to_string()));
             message.headers.push(("regressd-omitted-xxh3", format!("{:016x}", xxh3_64(taken.payload))));
@@ -193,6 +200,16 @@ impl Pump {
         let topic = self.topics.dead_letter.clone();
         out.push(Outgoing { topic, at: self.now, cause: Cause::DeadLetter(rejected.reason), message });
     }
+}
+
+/// Text with its secrets masked; what is not text stays.
+fn without_secrets(payload: &[u8]) -> Cow<'_, [u8]> {
+    let mut masked = Vec::with_capacity(payload.len());
+    for chunk in payload.utf8_chunks() {
+        masked.extend_from_slice(redacted(chunk.valid(), usize::MAX, false).as_bytes());
+        masked.extend_from_slice(chunk.invalid());
+    }
+    if masked == payload { payload.into() } else { masked.into() }
 }
 
 fn stamp(config: &Config) -> Stamp {
@@ -207,4 +224,34 @@ fn stamp(config: &Config) -> Stamp {
 fn recycle<'b>(mut facts: Vec<Fact<'_>>) -> Vec<Fact<'b>> {
     facts.clear();
     facts.into_iter().map(|_| Fact::Tick).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter(kind: Kind, payload: &[u8], config: &str) -> Message {
+        let config = Arc::new(Config::from_toml_str(config).expect("settings"));
+        let topics = Arc::new(Topics::new(&config.kafka.topics));
+        let mut pump = Pump::new(Engine::default(), Time::MIN, config, topics);
+        let now = Time(1_790_000_000_000);
+        let taken = Taken { topic: "t", partition: 0, offset: 0, kind, now, stamped: Some(now), key: None, payload };
+        let mut out = Vec::new();
+        pump.take(&taken, &mut out);
+        out.pop().expect("a dead letter").message
+    }
+
+    #[test]
+    fn secrets_of_lines_do_not_reach_the_dead_letters() {
+        let payload = b"{\"message\":\"login of ana@example.org, password=hunter2\"}\xff";
+        let masked = letter(Kind::Logs, payload, "");
+        assert_eq!(masked.payload, b"{\"message\":\"login of ***, password=***\"}\xff");
+        assert!(masked.headers.contains(&("regressd-masked", "true".into())));
+        let whole = letter(Kind::Logs, payload, "[privacy]\nmask_dead_letters = false");
+        assert_eq!(whole.payload, payload);
+        assert_eq!(letter(Kind::Metrics, payload, "").payload, payload);
+        let plain = letter(Kind::Logs, b"nothing  secret \x00", "");
+        assert_eq!(plain.payload, b"nothing  secret \x00");
+        assert!(plain.headers.iter().all(|(name, _)| *name != "regressd-masked"));
+    }
 }

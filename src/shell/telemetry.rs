@@ -61,6 +61,8 @@ pub struct Metrics {
     services: IntGauge,
     signals: IntGauge,
     series: IntGauge,
+    log_templates: IntGauge,
+    log_lines_unplaced: IntCounter,
     end_to_end_delay: Histogram,
     batch_duration: Histogram,
     publish_retries: IntCounter,
@@ -99,11 +101,7 @@ impl Metrics {
             lag_seconds: new.gauge("consumer_lag_seconds", "How far the latest message taken lies behind the clock."),
             watches: new.int_gauges("watches", "Deployments under watch.", &["phase"]),
             verdicts: new.counters("verdicts_total", "Verdicts, before anything was asked of the gate.", &["verdict"]),
-            recommendations: new.counters(
-                "recommendations_total",
-                "Messages of recommendation threads.",
-                &["action", "verdict"],
-            ),
+            recommendations: new.counters("recommendations_total", "Messages of threads.", &["action", "verdict"]),
             held: new.counters("held_total", "Recommendations held back by a guardrail.", &["reason"]),
             cooldowns: new.int_gauge("cooldowns_active", "Services that are quiet after a recommendation."),
             fleet_tokens: new.gauge("fleet_tokens", "Recommendations left to the fleet at this moment."),
@@ -111,6 +109,8 @@ impl Metrics {
             services: new.int_gauge("services", "Services known, by environment."),
             signals: new.int_gauge("signals", "Signals known."),
             series: new.int_gauge("series", "Series known."),
+            log_templates: new.int_gauge("log_templates", "Kinds of log lines known."),
+            log_lines_unplaced: new.counter("log_lines_unplaced_total", "Log lines of kinds that found no room."),
             end_to_end_delay: new.histogram(
                 "end_to_end_delay_seconds",
                 "From the log taking the message that gave rise to it to a publication's acknowledgement.",
@@ -235,9 +235,11 @@ impl Metrics {
             (&self.services, vitals.services),
             (&self.signals, vitals.signals),
             (&self.series, vitals.series),
+            (&self.log_templates, vitals.templates),
         ] {
             gauge.set(level as i64);
         }
+        self.log_lines_unplaced.inc_by(vitals.lines_homeless.saturating_sub(seen.lines_homeless));
         self.fleet_tokens.set(vitals.fleet_tokens);
         *seen = vitals.clone();
     }

@@ -15,6 +15,7 @@ fn recommendations() {
     for (name, said) in [
         ("regression", regression()),
         ("one_of_several", one_of_several()),
+        ("log", from_logs()),
         ("clean", clean()),
         ("inconclusive", inconclusive()),
     ] {
@@ -109,6 +110,7 @@ fn regression() -> Recommendation {
                 method: Method::NewAgainstOld,
                 unit: Some("1".into()),
                 instances: vec!["checkout-7d9f-abc".into()],
+                log: None,
             },
             Evidence {
                 signal: "orders".into(),
@@ -123,6 +125,7 @@ fn regression() -> Recommendation {
                 method: Method::AfterAgainstExpected,
                 unit: None,
                 instances: Vec::new(),
+                log: None,
             },
         ],
         coverage: Vec::new(),
@@ -141,6 +144,35 @@ fn one_of_several() -> Recommendation {
     let other = Deployment { id: "deploy-7780".into(), service: "cart".into(), ..deployment() };
     let considered = vec![Considered { deployment: other.into(), standing: Standing::NothingFound }];
     Recommendation { considered, ..regression() }
+}
+
+fn from_logs() -> Recommendation {
+    let log = LogEvidence {
+        template: "java.lang.NullPointerException: coupon <*> is null @ PriceService.apply".into(),
+        template_id: "00f1e2d3c4b5a697".into(),
+        severity: "error",
+        exception: Some("NullPointerException".into()),
+        frame: Some("PriceService.apply".into()),
+        examples: vec!["java.lang.NullPointerException: coupon 17 is null\n\tat com.shop.PriceService.apply".into()],
+        before: 0,
+        after: 5,
+        first: Some(BEGIN + Span::MINUTE),
+        share: 0.5,
+        only_new: true,
+    };
+    let mut said = regression();
+    said.evidence.truncate(1);
+    said.evidence[0].method = Method::NewTemplate;
+    said.evidence[0].signal = format!("logs.error \"{}\"", log.template);
+    said.evidence[0].log = Some(Box::new(log));
+    said.deployment = Deployment {
+        author: Some("ana".into()),
+        commit: Some("4f1e2d3".into()),
+        url: Some("https://ci.example/7781".into()),
+        ..deployment()
+    }
+    .into();
+    said
 }
 
 fn clean() -> Recommendation {
@@ -189,6 +221,7 @@ fn deployment() -> Deployment {
         instances: Vec::new(),
         author: None,
         url: None,
+        commit: None,
         reversible: None,
     }
 }

@@ -181,6 +181,7 @@ fn deployment(at: Time, rest: &mut Words) -> Deployment {
         instances: Vec::new(),
         author: None,
         url: None,
+        commit: None,
         reversible: None,
     };
     while let Some(option) = rest.optional() {

@@ -39,6 +39,8 @@ struct Line<'a> {
     count: f64,
     /// A counter starts anew.
     reset: bool,
+    /// A clock's lines: exactly so many, at exactly the step's beginning.
+    steady: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -112,6 +114,7 @@ fn parse<'a>(times: Range<Time>, rest: &mut Words<'a>) -> Line<'a> {
         unit: None,
         count: 100.0,
         reset: false,
+        steady: false,
     };
     while let Some(option) = rest.optional() {
         line.option(option, rest);
@@ -136,6 +139,7 @@ impl<'a> Line<'a> {
             "unit" => self.unit = Some(rest.next("a unit")),
             "count" => self.count = rest.number(),
             "reset" => self.reset = true,
+            "steady" => self.steady = true,
             other => panic!("nothing about a series: {other} in: {}", rest.line),
         }
     }
@@ -165,7 +169,7 @@ impl<'a> Line<'a> {
             }
             Shape::Histogram => Reading::Histogram(buckets(level * wobble, self.count, noise)),
             Shape::Log(severity, message) => {
-                let lines = noise.events(level * wobble.max(0.0));
+                let lines = if self.steady { level as u64 } else { noise.events(level * wobble.max(0.0)) };
                 return (0..lines).map(|_| self.log(at, severity, message, origin, noise)).collect();
             }
         };
@@ -188,7 +192,8 @@ impl<'a> Line<'a> {
         noise: &mut Noise,
     ) -> Fact<'static> {
         let message = message.replace("{n}", &noise.below(100_000).to_string());
-        let at = at + Span(noise.below(self.step.0.unsigned_abs()) as i64);
+        let message = message.replace("\\n", "\n").replace("\\t", "\t");
+        let at = if self.steady { at } else { at + Span(noise.below(self.step.0.unsigned_abs()) as i64) };
         Fact::Log(LogLine { at, origin: origin.clone(), severity, message: message.into(), labels: self.labels() })
     }
 

@@ -119,6 +119,7 @@ impl Climate {
                 instances: Vec::new(),
                 author: None,
                 url: None,
+                commit: None,
                 reversible: (odd == 4).then_some(false),
             };
             let factor = if noise.unit() < self.harm { 3.0 } else { 1.0 };

@@ -19,6 +19,7 @@ pub fn deployment(service: &str, id: &str, at: Time) -> Deployment {
         instances: Vec::new(),
         author: None,
         url: None,
+        commit: None,
         reversible: None,
     }
 }

@@ -8,7 +8,7 @@ use super::section::{Render, Section};
 use super::{Config, Http, Kafka, Log, PastDeployments, State, Topics};
 use crate::engine::effect::Automation;
 use crate::engine::policy::{
-    AutomationRule, DetectionPolicy, GatePolicy, Glob, Limits, Policy, RateLimit, SignalRule, WatchPolicy,
+    AutomationRule, DetectionPolicy, GatePolicy, Glob, Limits, Policy, Privacy, RateLimit, SignalRule, WatchPolicy,
 };
 use crate::engine::time::Span;
 use std::collections::{BTreeMap, BTreeSet};
@@ -148,6 +148,7 @@ fn policy(root: &mut Section, defaults: Policy) -> Policy {
         detection: detection(root.section("detection"), defaults.detection),
         automation: automation(root.list("automation", RULES_MAX)),
         gate: gate(root.section("gate"), defaults.gate),
+        privacy: privacy(root.section("privacy"), defaults.privacy),
         limits: limits(root.section("limits"), defaults.limits),
     }
 }
@@ -238,6 +239,15 @@ fn rate_limit(mut section: Section, defaults: RateLimit) -> RateLimit {
     };
     section.done();
     limit
+}
+
+fn privacy(mut section: Section, defaults: Privacy) -> Privacy {
+    let privacy = Privacy {
+        mask_addresses: section.read("mask_addresses", defaults.mask_addresses, form::flag),
+        mask_dead_letters: section.read("mask_dead_letters", defaults.mask_dead_letters, form::flag),
+    };
+    section.done();
+    privacy
 }
 
 fn limits(mut section: Section, defaults: Limits) -> Limits {

@@ -25,6 +25,7 @@ pub(super) struct DeploymentFields<'a> {
     instances: Option<Vec<Text<'a>>>,
     author: Option<Text<'a>>,
     url: Option<Text<'a>>,
+    commit: Option<Text<'a>>,
     reversible: Option<bool>,
 }
 
@@ -55,6 +56,7 @@ impl<'a> Element<'a> for DeploymentFields<'a> {
             instances: instances.collect::<Result<_, Rejected>>()?,
             author: prose("author", self.author)?,
             url: prose("url", self.url)?,
+            commit: optional("commit", self.commit)?.map(Into::into),
             reversible: self.reversible,
         }))
     }

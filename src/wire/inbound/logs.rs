@@ -37,6 +37,7 @@ impl<'a> Element<'a> for LogFields<'a> {
             SeverityField::Word(word) => spelt(&word).ok_or_else(|| unheard_of(&word))?,
         };
         let Text(message) = self.message.ok_or_else(|| missing("message"))?;
+        let message = body(message);
         let message = match message {
             Cow::Borrowed(text) => Cow::Borrowed(clipped(text, MESSAGE_BYTES_MAX)),
             Cow::Owned(mut text) => {
@@ -83,6 +84,28 @@ impl<'de: 'a, 'a> Deserialize<'de> for SeverityField<'a> {
     }
 }
 
+/// A body that is itself a JSON object, as structured loggers write: the message in it, with its stack trace if it has
+/// one. Anything else stays as it is.
+fn body(text: Cow<str>) -> Cow<str> {
+    #[derive(Deserialize)]
+    struct Body<'a> {
+        #[serde(borrow, alias = "msg", alias = "log", alias = "event", alias = "body")]
+        message: Option<Text<'a>>,
+        #[serde(alias = "stacktrace", alias = "stack", alias = "exception", alias = "error.stack_trace")]
+        stack_trace: Option<Text<'a>>,
+    }
+    if !(text.starts_with('{') && text.ends_with('}')) {
+        return text;
+    }
+    let Ok(Body { message: Some(Text(message)), stack_trace }) = serde_json::from_str::<Body>(&text) else {
+        return text;
+    };
+    match stack_trace {
+        Some(Text(trace)) => Cow::Owned(format!("{message}\n{trace}")),
+        None => Cow::Owned(message.into_owned()),
+    }
+}
+
 fn unheard_of(word: &str) -> Rejected {
     let word = clipped(word, 40).escape_debug();
     Rejected::new(RejectReason::UnknownSeverity, format!("severity: \"{word}\" is no level and no number in 1..=24"))
@@ -123,6 +146,22 @@ fn spelt(word: &str) -> Option<Severity> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_message_of_a_structured_body() {
+        for (text, expected) in [
+            (r#"{"level":"error","msg":"order 7 lost","user":{"id":1}}"#, "order 7 lost"),
+            (
+                r#"{"message":"failed","stack_trace":"a.BException\n\tat a.C.d(C.java:1)"}"#,
+                "failed\na.BException\n\tat a.C.d(C.java:1)",
+            ),
+            (r#"{"no":"message"}"#, r#"{"no":"message"}"#),
+            ("{not JSON}", "{not JSON}"),
+            ("plain", "plain"),
+        ] {
+            assert_eq!(body(text.into()), expected);
+        }
+    }
 
     #[test]
     fn severities_as_loggers_spell_them() {

@@ -4,7 +4,7 @@
 
 use super::cloud_event::{DecisionField, message, readable, rfc3339, rounded};
 use super::{Message, Stamp};
-use crate::engine::effect::{Considered, Coverage, Evidence, Guardrails, Recommendation};
+use crate::engine::effect::{Considered, Coverage, Evidence, Guardrails, LogEvidence, Recommendation};
 use crate::engine::event::Deployment;
 use serde::Serialize;
 
@@ -58,6 +58,12 @@ struct DeploymentFields<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     previous_version: Option<&'a str>,
     ts: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    author: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commit: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<&'a str>,
 }
 
 impl DeploymentFields<'_> {
@@ -69,6 +75,9 @@ impl DeploymentFields<'_> {
             version: deployment.version.as_deref(),
             previous_version: deployment.previous_version.as_deref(),
             ts: deployment.at.0,
+            author: deployment.author.as_deref(),
+            commit: deployment.commit.as_deref(),
+            url: deployment.url.as_deref(),
         }
     }
 }
@@ -95,6 +104,45 @@ struct EvidenceFields<'a> {
     unit: Option<&'a str>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     instances: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log: Option<LogFields<'a>>,
+}
+
+#[derive(Serialize)]
+struct LogFields<'a> {
+    template: &'a str,
+    template_id: &'a str,
+    severity: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exception: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frame: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    examples: &'a [String],
+    lines: SampleCounts,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_seen: Option<i64>,
+    /// Of the instances that carry the change, how many write it.
+    #[serde(serialize_with = "rounded")]
+    share: f64,
+    only_new: bool,
+}
+
+impl LogFields<'_> {
+    fn of(log: &LogEvidence) -> LogFields<'_> {
+        LogFields {
+            template: &log.template,
+            template_id: &log.template_id,
+            severity: log.severity,
+            exception: log.exception.as_deref(),
+            frame: log.frame.as_deref(),
+            examples: &log.examples,
+            lines: SampleCounts { baseline: log.before, current: log.after },
+            first_seen: log.first.map(|first| first.0),
+            share: log.share,
+            only_new: log.only_new,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -119,6 +167,7 @@ impl EvidenceFields<'_> {
             method: evidence.method.word(),
             unit: evidence.unit.as_deref(),
             instances: &evidence.instances,
+            log: evidence.log.as_deref().map(LogFields::of),
         }
     }
 }
