@@ -23,6 +23,7 @@ pub mod series;
 pub mod service;
 pub mod signal;
 pub mod stats;
+pub mod threads;
 pub mod time;
 pub mod verdict;
 pub mod watch;
@@ -33,12 +34,13 @@ pub mod yardstick;
 use effect::{
     Action, Audit, AuditEvent, Effect, Guardrails, Lifecycle, NotWatched, Reason, Recommendation, VerdictKind,
 };
-use event::{Control, Deployment, Fact, Input, LogLine, Sample};
+use event::{Control, Deployment, Fact, Input, LogLine, Sample, Word};
 use fleet::{Fleet, Full};
 use gate::{Answer, Gate, Proposal};
 use policy::Policy;
 use serde::{Deserialize, Serialize};
 use series::Taken;
+use threads::Threads;
 use time::Time;
 use verdict::Verdict;
 use watch::{Phase, Watch};
@@ -51,6 +53,7 @@ pub struct Engine {
     fleet: Fleet,
     watches: Watches,
     gate: Gate,
+    threads: Threads,
     vitals: Vitals,
 }
 
@@ -66,6 +69,8 @@ pub struct Vitals {
     /// Tokens left in the fleet's bucket.
     pub fleet_tokens: f64,
     pub windows: u64,
+    /// Recommendations that still ask for something.
+    pub threads_open: u64,
     /// Facts taken into a window; the rest is dropped for a reason below.
     pub applied: u64,
     pub dropped_late: u64,
@@ -96,7 +101,7 @@ impl Engine {
 
     /// The next moment at which a tick is due, if any.
     pub fn next_deadline(&self) -> Option<Time> {
-        self.watches.next_due()
+        [self.watches.next_due(), self.threads.next_due()].into_iter().flatten().min()
     }
 
     pub fn vitals(&self) -> &Vitals {
@@ -138,12 +143,16 @@ impl Engine {
     fn deployment(&mut self, policy: &Policy, now: Time, deployment: &Deployment, effects: &mut Vec<Effect>) {
         let not_watched = self.watches.refuse(policy, now, deployment);
         if let Some(why) = not_watched {
+            if why == NotWatched::Overflow {
+                self.taken_effect(policy, now, deployment, effects);
+            }
             effects.push(audit(now, deployment, None, AuditEvent::NotWatched { why }));
             return;
         }
         for older in self.watches.overtaken_by(deployment) {
             self.look(policy, now, older, true, effects);
         }
+        self.taken_effect(policy, now, deployment, effects);
         let Ok(service) = self.fleet.service(&deployment.env, &deployment.service, deployment.at, &policy.limits)
         else {
             effects.push(audit(now, deployment, None, AuditEvent::NotWatched { why: NotWatched::Overflow }));
@@ -156,12 +165,24 @@ impl Engine {
         self.fleet.watch(&deployment.env, &deployment.service, 1);
     }
 
+    /// What a deployment means for what was said before, watched or not.
+    fn taken_effect(&mut self, policy: &Policy, now: Time, deployment: &Deployment, effects: &mut Vec<Effect>) {
+        self.gate.deployed(deployment);
+        self.threads.deployed(now, policy, deployment).into_iter().for_each(|message| publish(message, effects));
+    }
+
     fn control(&mut self, policy: &Policy, now: Time, control: &Control, effects: &mut Vec<Effect>) {
-        let outcome = self.gate.hear(policy, now, control);
+        let (outcome, message) = match &control.word {
+            Word::Approval { recommendation, decision } => {
+                self.threads.answer(policy, now, recommendation, control.by.as_ref(), *decision)
+            }
+            _ => (self.gate.hear(policy, now, control), None),
+        };
         let (env, service) = control.word.scope();
         let event = AuditEvent::Heard { word: control.word.word(), by: control.by.clone(), outcome };
         let recommendation = control.word.recommendation();
         effects.push(Effect::Audit(Audit { at: now, env, service, deployment: None, recommendation, event }));
+        message.into_iter().for_each(|message| publish(message, effects));
     }
 
     fn tick(&mut self, policy: &Policy, now: Time, effects: &mut Vec<Effect>) {
@@ -170,6 +191,18 @@ impl Engine {
             self.look(policy, now, place, over, effects);
         }
         self.watches.sweep();
+        for thread in self.threads.due(now) {
+            let recovered = self.recovered(&thread, now);
+            let message = self.threads.tick(policy, now, &thread, recovered);
+            message.into_iter().for_each(|message| publish(message, effects));
+        }
+    }
+
+    /// Whether the signals that a thread named are as they were before; none where that can't be told.
+    fn recovered(&mut self, thread: &str, now: Time) -> Option<bool> {
+        let asked = self.threads.question(thread, now)?;
+        let service = self.fleet.find(&asked.env, &asked.service)?;
+        detect::recovery::recovered(&mut self.fleet, service, &asked.evidence, asked.since, asked.upto)
     }
 
     fn drain(&mut self, policy: &Policy, now: Time, effects: &mut Vec<Effect>) {
@@ -195,12 +228,25 @@ impl Engine {
                 }
                 None => {}
             }
+        } else if !last && self.threads.is_old_news(policy, now, &watch.thread) {
+            self.refresh(policy, now, place, effects);
         }
         if last {
             self.close(now, place, effects);
         } else {
             self.watches.get_mut(place).reschedule(now);
         }
+    }
+
+    /// The advice stands; a material change of its evidence is told.
+    fn refresh(&mut self, policy: &Policy, now: Time, place: usize, effects: &mut Vec<Effect>) {
+        let findings = self.findings(policy, now, place);
+        let Some(found) = verdict::so_far(policy, &findings) else { return };
+        let thread = &self.watches.get(place).thread;
+        let gate = &mut self.gate;
+        let may_speak = |deployment: &Deployment| gate.spend(policy, now, thread, deployment);
+        let message = self.threads.refresh(policy, now, thread, &found, may_speak);
+        message.into_iter().for_each(|message| publish(message, effects));
     }
 
     fn findings(&mut self, policy: &Policy, now: Time, place: usize) -> detect::Findings {
@@ -238,7 +284,7 @@ impl Engine {
         match self.gate.ask(policy, now, &proposal(&watch, &found)) {
             Answer::Say { action, guardrails } => {
                 self.watches.get_mut(place).said = true;
-                say(now, &watch, found, action, guardrails, effects);
+                self.say(policy, now, &watch, found, action, guardrails, effects);
             }
             Answer::Hold { reason, would } => {
                 if self.watches.get_mut(place).hold(reason) {
@@ -247,7 +293,7 @@ impl Engine {
                 if last && !watch.said {
                     let guardrails = self.gate.last_word(policy, &proposal(&watch, &found), reason);
                     self.watches.get_mut(place).said = true;
-                    say(now, &watch, found, Action::None, guardrails, effects);
+                    self.say(policy, now, &watch, found, Action::None, guardrails, effects);
                 }
             }
         }
@@ -257,9 +303,45 @@ impl Engine {
         let event = AuditEvent::Verdict { kind: verdict.kind, risk: verdict.risk };
         effects.push(audit(now, &watch.deployment, Some(watch), event));
         match self.gate.ask(policy, now, &proposal(watch, &verdict)) {
-            Answer::Say { action, guardrails } => say(now, watch, verdict, action, guardrails, effects),
+            Answer::Say { action, guardrails } => self.say(policy, now, watch, verdict, action, guardrails, effects),
             Answer::Hold { reason, would } => {
                 effects.push(audit(now, &watch.deployment, Some(watch), AuditEvent::Held { reason, would }));
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a message has this many parts")]
+    fn say(
+        &mut self,
+        policy: &Policy,
+        now: Time,
+        watch: &Watch,
+        verdict: Verdict,
+        action: Action,
+        guardrails: Guardrails,
+        effects: &mut Vec<Effect>,
+    ) {
+        let said = Recommendation {
+            thread: watch.thread.clone(),
+            sequence: 0,
+            at: now,
+            lifecycle: Lifecycle::Issued,
+            action,
+            verdict: verdict.kind,
+            risk: verdict.risk,
+            deployment: watch.deployment.clone(),
+            summary: verdict::summary(&watch.deployment, &verdict, now),
+            evidence: verdict.evidence,
+            coverage: verdict.coverage,
+            guardrails,
+            answer: None,
+        };
+        match self.threads.say(policy, said) {
+            Some(message) => publish(message, effects),
+            // Its thread has ended: people decided, and that stands.
+            None => {
+                let event = AuditEvent::Held { reason: Reason::AlreadySaid, would: action };
+                effects.push(audit(now, &watch.deployment, Some(watch), event));
             }
         }
     }
@@ -311,6 +393,7 @@ impl Engine {
         vitals.watches_open = self.watches.count(now, Phase::Watching);
         vitals.cooldowns = self.gate.cooldowns(now) as u64;
         vitals.fleet_tokens = self.gate.fleet_tokens(policy, now);
+        vitals.threads_open = self.threads.open() as u64;
         vitals.windows = self.gate.windows(now) as u64;
     }
 }
@@ -344,24 +427,19 @@ fn proposal<'a>(watch: &'a Watch, verdict: &Verdict) -> Proposal<'a> {
     }
 }
 
-fn say(now: Time, watch: &Watch, verdict: Verdict, action: Action, guardrails: Guardrails, effects: &mut Vec<Effect>) {
-    let summary = verdict::summary(&watch.deployment, &verdict, now);
-    let event = AuditEvent::Said { action, reasons: guardrails.reasons.clone() };
-    effects.push(Effect::Recommend(Box::new(Recommendation {
-        thread: watch.thread.clone(),
-        sequence: 0,
-        at: now,
-        lifecycle: Lifecycle::Issued,
-        action,
-        verdict: verdict.kind,
-        risk: verdict.risk,
-        deployment: watch.deployment.clone(),
-        summary,
-        evidence: verdict.evidence,
-        coverage: verdict.coverage,
-        guardrails,
-    })));
-    effects.push(audit(now, &watch.deployment, Some(watch), event));
+fn publish(said: Recommendation, effects: &mut Vec<Effect>) {
+    let event =
+        AuditEvent::Said { lifecycle: said.lifecycle, action: said.action, reasons: said.guardrails.reasons.clone() };
+    let entry = Audit {
+        at: said.at,
+        env: said.deployment.env.clone(),
+        service: said.deployment.service.clone(),
+        deployment: Some(said.deployment.id.clone()),
+        recommendation: Some(said.thread.clone()),
+        event,
+    };
+    effects.push(Effect::Recommend(Box::new(said)));
+    effects.push(Effect::Audit(entry));
 }
 
 fn audit(now: Time, deployment: &Deployment, watch: Option<&Watch>, event: AuditEvent) -> Effect {

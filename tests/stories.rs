@@ -112,6 +112,9 @@ fn tell_recommendation(said: &Recommendation, out: &mut String) -> std::fmt::Res
     write!(out, " {}: {}, {}", lifecycle.word(), verdict.word(), action.word())?;
     let reasons: Vec<_> = said.guardrails.reasons.iter().map(|reason| reason.word()).collect();
     writeln!(out, "{}{}", if reasons.is_empty() { "" } else { " because " }, reasons.join(", "))?;
+    if said.sequence > 0 {
+        return writeln!(out, "    {}", said.summary);
+    }
     for evidence in said.evidence.iter().take(3) {
         let Evidence { signal, direction, method, .. } = evidence;
         let (from, to) = (rough(evidence.baseline), rough(evidence.current));

@@ -10,6 +10,7 @@ pub mod arms;
 pub mod onset;
 pub mod peers;
 pub mod rare;
+pub mod recovery;
 pub mod silence;
 
 use super::baseline::{HORIZONS, Sides};

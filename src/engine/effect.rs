@@ -3,7 +3,7 @@
 //! The shell publishes them in order and chooses nothing. Every enum here has a `word()`: the same word stands in the
 //! JSON, in the audit, in metric labels and in the docs.
 
-use super::event::Deployment;
+use super::event::{Decision, Deployment};
 use super::time::Time;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ pub enum Effect {
 }
 
 /// One message of a recommendation thread.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recommendation {
     /// The thread; derived from environment, service and deployment id.
     pub thread: Arc<str>,
@@ -36,6 +36,16 @@ pub struct Recommendation {
     /// `clean`: what would have been seen. `inconclusive`: what was lacking.
     pub coverage: Vec<Coverage>,
     pub guardrails: Guardrails,
+    /// What somebody answered that this message follows from, and what became of it.
+    pub answer: Option<Answer>,
+}
+
+/// A person's answer in a thread.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    pub by: Arc<str>,
+    pub decision: Decision,
+    pub outcome: Heard,
 }
 
 words! {
@@ -125,6 +135,12 @@ words! {
         ServiceLimit = "service_limit",
         /// The fleet's rate limit is used up.
         FleetLimit = "fleet_limit",
+        /// The service went back and forth between two versions: another rollback would be the next turn.
+        Flapping = "flapping",
+        /// Nobody who may approved or rejected the rollback in time.
+        NoAnswer = "no_answer",
+        /// It was rolled back, and what had got worse is as bad as before.
+        RollbackDidNotHelp = "rollback_did_not_help",
     }
 }
 
@@ -191,10 +207,16 @@ pub struct Coverage {
     pub lack: Option<Lack>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Guardrails {
     pub automation: Automation,
     pub requires_approval: bool,
+    /// How many must approve; 0 where nobody need.
+    pub approvals: u32,
+    /// Until when they are to answer; then it escalates.
+    pub answer_by: Option<Time>,
+    /// Whom to turn to if they don't, where the configuration names somebody.
+    pub escalate_to: Option<Arc<str>>,
     pub expires: Option<Time>,
     pub cooldown_until: Option<Time>,
     pub reasons: Vec<Reason>,
@@ -227,6 +249,7 @@ pub enum AuditEvent {
         would: Action,
     },
     Said {
+        lifecycle: Lifecycle,
         action: Action,
         reasons: Vec<Reason>,
     },
@@ -271,5 +294,13 @@ words! {
         Ended = "ended",
         /// There are as many windows as the limits allow.
         Overflow = "overflow",
+        /// Whoever said it may not decide this.
+        NotEntitled = "not_entitled",
+        /// Nobody was asked anything in this thread.
+        NotAsked = "not_asked",
+        /// It was decided before; the decision stands.
+        AlreadyDecided = "already_decided",
+        /// The thread has ended: expired, superseded, withdrawn, verified, or the rollback is under way.
+        TooLate = "too_late",
     }
 }

@@ -7,9 +7,10 @@
 mod budget;
 mod flagged;
 mod quiet;
-mod recent;
+pub(in crate::engine) mod recent;
 mod route;
 mod said;
+mod turns;
 mod windows;
 
 use super::effect::{Action, Automation, Guardrails, Heard, Reason, VerdictKind};
@@ -22,6 +23,7 @@ use route::{Route, route};
 use said::Said;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use turns::Turns;
 use windows::{Kind, Windows};
 
 /// What somebody wants to say.
@@ -51,6 +53,7 @@ pub struct Gate {
     windows: Windows,
     flagged: Flagged,
     quiet: Quiet,
+    turns: Turns,
     /// Deployments before it are learned from, not spoken of.
     stale_before: Option<Time>,
 }
@@ -68,7 +71,8 @@ impl Gate {
         }
         self.windows.prune(policy, now);
         let level = policy.automation(&deployment.env, &deployment.service);
-        let route = route(level, &self.windows, &self.flagged, now, proposal);
+        let flapping = self.turns.flapping(policy, deployment);
+        let route = route(level, &self.windows, &self.flagged, flapping, now, proposal);
         match self.hold(policy, now, proposal, &route) {
             Some(reason) => Answer::Hold { reason, would: route.action },
             None => self.say(policy, now, proposal, level, route),
@@ -88,20 +92,37 @@ impl Gate {
             Word::Freeze(window) => self.windows.declare(policy, now, Kind::Freeze, window),
             Word::Mute(window) => self.windows.declare(policy, now, Kind::Mute, window),
             Word::Context { window, .. } => self.windows.declare(policy, now, Kind::Context, window),
-            Word::Approval { recommendation, decision } => self.said.approve(recommendation, *decision),
             Word::Feedback { about, verdict, .. } => {
-                let (heard, deployment) = self.said.feed_back(about, *verdict);
-                if let (Feedback::FalseAlarm, Some(deployment)) = (verdict, deployment) {
-                    self.flagged.clear(deployment);
+                let (heard, deployment) = self.said.feed_back(about, control.at, *verdict);
+                match (verdict, deployment) {
+                    (Feedback::FalseAlarm, Some(deployment)) => self.flagged.clear(deployment),
+                    (Feedback::Correct | Feedback::Missed, Some(deployment)) => self.flagged.flag(deployment),
+                    (_, None) => {}
                 }
                 heard
             }
+            // What was said to somebody is the threads' affair.
+            Word::Approval { .. } => Heard::Unknown,
         }
     }
 
     /// The state is new: regressions of deployments before `since` are held as stale.
     pub fn cold_start(&mut self, since: Time) {
         self.stale_before = Some(since);
+    }
+
+    /// A deployment took effect.
+    pub fn deployed(&mut self, deployment: &Deployment) {
+        self.turns.deployed(deployment);
+    }
+
+    /// Whether a thread that spoke may speak once more now; if so, it costs what speaking costs.
+    pub fn spend(&mut self, policy: &Policy, now: Time, thread: &Arc<str>, deployment: &Deployment) -> bool {
+        let free = self.quiet.holds(&policy.gate, now, thread, deployment).is_none();
+        if free {
+            self.quiet.charge(&policy.gate, now, thread, deployment);
+        }
+        free
     }
 
     /// Services and environments that are cooling down.
@@ -121,7 +142,7 @@ impl Gate {
 
     /// What was pushed out of memory by its limits: threads, cooldowns, buckets and flagged versions.
     pub fn forgotten(&self) -> u64 {
-        self.said.forgotten() + self.flagged.forgotten() + self.quiet.forgotten()
+        self.said.forgotten() + self.flagged.forgotten() + self.quiet.forgotten() + self.turns.forgotten()
     }
 
     /// The order of what holds a regression back.
@@ -169,7 +190,16 @@ impl Gate {
 }
 
 fn plain(automation: Automation, reasons: Vec<Reason>) -> Guardrails {
-    Guardrails { automation, requires_approval: false, expires: None, cooldown_until: None, reasons }
+    Guardrails {
+        automation,
+        requires_approval: false,
+        approvals: 0,
+        answer_by: None,
+        escalate_to: None,
+        expires: None,
+        cooldown_until: None,
+        reasons,
+    }
 }
 
 #[cfg(test)]

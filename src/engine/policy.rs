@@ -17,6 +17,8 @@ pub struct Policy {
     pub detection: DetectionPolicy,
     /// First match wins; no match means `advise`.
     pub automation: Vec<AutomationRule>,
+    /// First match wins; no match means that anybody may approve, and one is enough.
+    pub approvals: Vec<ApprovalRule>,
     pub gate: GatePolicy,
     pub limits: Limits,
 }
@@ -64,6 +66,20 @@ pub struct AutomationRule {
     pub level: Automation,
 }
 
+/// Who approves a rollback, how many of them, how soon, and who is turned to if they don't.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApprovalRule {
+    pub service: Glob,
+    pub env: Glob,
+    /// Who may decide; empty means anybody.
+    pub by: Vec<Glob>,
+    /// How many must approve; 0 means that a rollback needs no approval.
+    pub required: u32,
+    /// How long they have.
+    pub within: Span,
+    pub escalate_to: Option<Arc<str>>,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct GatePolicy {
     /// After a recommendation, how long the same service and environment stays quiet.
@@ -72,6 +88,10 @@ pub struct GatePolicy {
     pub fleet_limit: RateLimit,
     /// How long a recommendation stands before it expires.
     pub expires: Span,
+    /// The least time between two messages that update one recommendation.
+    pub update_every: Span,
+    /// Two versions that take turns within this time are flapping.
+    pub flapping: Span,
 }
 
 /// A token bucket: `burst` at once, refilled at `per_hour`.
@@ -104,11 +124,14 @@ impl Default for Policy {
             signals: Vec::new(),
             detection: DetectionPolicy { false_alarm_rate: 0.005, min_history: Span::minutes(15) },
             automation: Vec::new(),
+            approvals: Vec::new(),
             gate: GatePolicy {
                 cooldown: Span::minutes(30),
                 service_limit: RateLimit { burst: 2, per_hour: 1.0 },
                 fleet_limit: RateLimit { burst: 10, per_hour: 10.0 },
                 expires: Span::HOUR,
+                update_every: Span::minutes(10),
+                flapping: Span(6 * Span::HOUR.0),
             },
             limits: Limits { services: 10_000, signals: 50_000, series: 200_000, watches: 1_000, windows: 1_000 },
         }
@@ -121,6 +144,25 @@ impl Policy {
             .iter()
             .find(|rule| rule.env.matches(env) && rule.service.matches(service))
             .map_or(Automation::Advise, |rule| rule.level)
+    }
+
+    pub fn approval(&self, env: &str, service: &str) -> ApprovalRule {
+        let rule = self.approvals.iter().find(|rule| rule.env.matches(env) && rule.service.matches(service));
+        rule.cloned().unwrap_or_default()
+    }
+}
+
+impl Default for ApprovalRule {
+    fn default() -> ApprovalRule {
+        let any = || Glob("*".into());
+        let within = Span::minutes(30);
+        ApprovalRule { service: any(), env: any(), by: Vec::new(), required: 1, within, escalate_to: None }
+    }
+}
+
+impl ApprovalRule {
+    pub fn entitles(&self, by: &str) -> bool {
+        self.by.is_empty() || self.by.iter().any(|who| who.matches(by))
     }
 }
 

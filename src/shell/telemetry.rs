@@ -9,7 +9,7 @@ mod families;
 mod tests;
 
 use crate::engine::Vitals;
-use crate::engine::effect::{Action, Audit, AuditEvent, Effect, Reason, VerdictKind};
+use crate::engine::effect::{Action, Audit, AuditEvent, Effect, Lifecycle, Reason, VerdictKind};
 use crate::wire::inbound::{Kind, RejectReason};
 use families::Families;
 use prometheus::{Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
@@ -58,6 +58,8 @@ pub struct Metrics {
     cooldowns: IntGauge,
     fleet_tokens: Gauge,
     windows: IntGauge,
+    lifecycle: IntCounterVec,
+    threads: IntGauge,
     services: IntGauge,
     signals: IntGauge,
     series: IntGauge,
@@ -99,11 +101,9 @@ impl Metrics {
             lag_seconds: new.gauge("consumer_lag_seconds", "How far the latest message taken lies behind the clock."),
             watches: new.int_gauges("watches", "Deployments under watch.", &["phase"]),
             verdicts: new.counters("verdicts_total", "Verdicts, before anything was asked of the gate.", &["verdict"]),
-            recommendations: new.counters(
-                "recommendations_total",
-                "Messages of recommendation threads.",
-                &["action", "verdict"],
-            ),
+            recommendations: new.counters("recommendations_total", "Recommendations issued.", &["action", "verdict"]),
+            lifecycle: new.counters("thread_messages_total", "Messages of recommendation threads.", &["lifecycle"]),
+            threads: new.int_gauge("threads_open", "Recommendations that still ask for something."),
             held: new.counters("held_total", "Recommendations held back by a guardrail.", &["reason"]),
             cooldowns: new.int_gauge("cooldowns_active", "Services that are quiet after a recommendation."),
             fleet_tokens: new.gauge("fleet_tokens", "Recommendations left to the fleet at this moment."),
@@ -166,6 +166,9 @@ impl Metrics {
                 self.recommendations.with_label_values(&[action.word(), verdict.word()]);
             }
         }
+        for lifecycle in Lifecycle::ALL {
+            self.lifecycle.with_label_values(&[lifecycle.word()]);
+        }
         for reason in Reason::ALL {
             self.held.with_label_values(&[reason.word()]);
         }
@@ -197,7 +200,11 @@ impl Metrics {
     pub fn observe_effect(&self, effect: &Effect) {
         match effect {
             Effect::Recommend(said) => {
-                self.recommendations.with_label_values(&[said.action.word(), said.verdict.word()]).inc();
+                self.lifecycle.with_label_values(&[said.lifecycle.word()]).inc();
+                // What becomes of it later is no further recommendation.
+                if said.lifecycle == Lifecycle::Issued && said.answer.is_none() {
+                    self.recommendations.with_label_values(&[said.action.word(), said.verdict.word()]).inc();
+                }
             }
             Effect::Audit(Audit { event: AuditEvent::Verdict { kind, .. }, .. }) => {
                 self.verdicts.with_label_values(&[kind.word()]).inc();
@@ -232,6 +239,7 @@ impl Metrics {
             (&self.watches.with_label_values(&["watching"]), vitals.watches_open),
             (&self.cooldowns, vitals.cooldowns),
             (&self.windows, vitals.windows),
+            (&self.threads, vitals.threads_open),
             (&self.services, vitals.services),
             (&self.signals, vitals.signals),
             (&self.series, vitals.series),

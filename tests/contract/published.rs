@@ -2,7 +2,7 @@
 
 use super::{directory, expect};
 use regressd::engine::effect::*;
-use regressd::engine::event::{Deployment, DeploymentKind};
+use regressd::engine::event::{Decision, Deployment, DeploymentKind};
 use regressd::engine::time::{Span, Time};
 use regressd::wire::inbound::{RejectReason, Rejected};
 use regressd::wire::outbound::{Message, Position, Stamp, audit, dead_letter, recommendation};
@@ -12,7 +12,9 @@ const BEGIN: Time = Time(1_790_000_000_000);
 
 #[test]
 fn recommendations() {
-    for (name, said) in [("regression", regression()), ("clean", clean()), ("inconclusive", inconclusive())] {
+    for (name, said) in
+        [("regression", regression()), ("clean", clean()), ("inconclusive", inconclusive()), ("approved", approved())]
+    {
         check(&format!("recommendation-{name}"), &recommendation(&said, &stamp()));
     }
 }
@@ -43,7 +45,7 @@ fn audits() {
         ("watch_opened", AuditEvent::WatchOpened { until: BEGIN + Span::HOUR }),
         ("verdict", AuditEvent::Verdict { kind: VerdictKind::Regression, risk: 0.98 }),
         ("held", AuditEvent::Held { reason: Reason::Cooldown, would: Action::Rollback }),
-        ("said", AuditEvent::Said { action: Action::Escalate, reasons: vec![Reason::Advise, Reason::Freeze] }),
+        ("said", said()),
         ("watch_closed", AuditEvent::WatchClosed { kind: VerdictKind::Clean }),
         ("not_watched", AuditEvent::NotWatched { why: NotWatched::Duplicate }),
         ("heard", AuditEvent::Heard { word: "feedback", by, outcome: Heard::Taken }),
@@ -58,6 +60,11 @@ fn audits() {
         };
         check(&format!("audit-{name}"), &audit(&entry, &stamp()));
     }
+}
+
+fn said() -> AuditEvent {
+    let reasons = vec![Reason::Advise, Reason::Freeze];
+    AuditEvent::Said { lifecycle: Lifecycle::Issued, action: Action::Escalate, reasons }
 }
 
 #[test]
@@ -124,10 +131,25 @@ fn regression() -> Recommendation {
         guardrails: Guardrails {
             automation: Automation::Recommend,
             requires_approval: true,
+            approvals: 1,
+            answer_by: Some(BEGIN + Span::minutes(30)),
+            escalate_to: Some("on-call".into()),
             expires: Some(BEGIN + Span::HOUR),
             cooldown_until: Some(BEGIN + Span::minutes(30)),
             reasons: Vec::new(),
         },
+        answer: None,
+    }
+}
+
+fn approved() -> Recommendation {
+    Recommendation {
+        sequence: 1,
+        at: BEGIN + Span::minutes(12),
+        lifecycle: Lifecycle::Approved,
+        summary: "checkout 1.42.0 in prod (deploy-7781): approved by ana".into(),
+        answer: Some(Answer { by: "ana".into(), decision: Decision::Approved, outcome: Heard::Taken }),
+        ..regression()
     }
 }
 
@@ -144,6 +166,9 @@ fn clean() -> Recommendation {
         guardrails: Guardrails {
             automation: Automation::Shadow,
             requires_approval: false,
+            approvals: 0,
+            answer_by: None,
+            escalate_to: None,
             expires: None,
             cooldown_until: None,
             reasons: vec![Reason::Shadow],

@@ -4,13 +4,14 @@
 
 use super::cloud_event::{DecisionField, message, readable, rfc3339, rounded};
 use super::{Message, Stamp};
-use crate::engine::effect::{Coverage, Evidence, Guardrails, Recommendation};
+use crate::engine::effect::{Answer, Coverage, Evidence, Guardrails, Recommendation};
 use crate::engine::event::Deployment;
 use serde::Serialize;
 
 pub fn recommendation(said: &Recommendation, stamp: &Stamp) -> Message {
     let data = RecommendationFields {
         recommendation: &said.thread,
+        sequence: said.sequence,
         lifecycle: said.lifecycle.word(),
         action: said.action.word(),
         verdict: said.verdict.word(),
@@ -20,6 +21,7 @@ pub fn recommendation(said: &Recommendation, stamp: &Stamp) -> Message {
         evidence: said.evidence.iter().map(EvidenceFields::of).collect(),
         coverage: said.coverage.iter().map(CoverageFields::of).collect(),
         guardrails: GuardrailFields::of(&said.guardrails),
+        answer: said.answer.as_ref().map(AnswerFields::of),
         decision: DecisionField::of(stamp),
     };
     let about = (&*said.deployment.env, &*said.deployment.service);
@@ -30,6 +32,8 @@ pub fn recommendation(said: &Recommendation, stamp: &Stamp) -> Message {
 #[derive(Serialize)]
 struct RecommendationFields<'a> {
     recommendation: &'a str,
+    /// Counts the thread's messages from 0.
+    sequence: u32,
     lifecycle: &'static str,
     action: &'static str,
     verdict: &'static str,
@@ -41,8 +45,24 @@ struct RecommendationFields<'a> {
     evidence: Vec<EvidenceFields<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     coverage: Vec<CoverageFields<'a>>,
-    guardrails: GuardrailFields,
+    guardrails: GuardrailFields<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answer: Option<AnswerFields<'a>>,
     decision: DecisionField<'a>,
+}
+
+/// Whose answer the message follows from, and what became of it.
+#[derive(Serialize)]
+struct AnswerFields<'a> {
+    by: &'a str,
+    decision: &'static str,
+    outcome: &'static str,
+}
+
+impl AnswerFields<'_> {
+    fn of(answer: &Answer) -> AnswerFields<'_> {
+        AnswerFields { by: &answer.by, decision: answer.decision.word(), outcome: answer.outcome.word() }
+    }
 }
 
 #[derive(Serialize)]
@@ -140,9 +160,15 @@ impl CoverageFields<'_> {
 }
 
 #[derive(Serialize)]
-struct GuardrailFields {
+struct GuardrailFields<'a> {
     automation: &'static str,
     requires_approval: bool,
+    #[serde(skip_serializing_if = "is_zero")]
+    approvals: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answer_by: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    escalate_to: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -150,14 +176,21 @@ struct GuardrailFields {
     reasons: Vec<&'static str>,
 }
 
-impl GuardrailFields {
-    fn of(guardrails: &Guardrails) -> GuardrailFields {
+impl GuardrailFields<'_> {
+    fn of(guardrails: &Guardrails) -> GuardrailFields<'_> {
         GuardrailFields {
             automation: guardrails.automation.word(),
             requires_approval: guardrails.requires_approval,
+            approvals: guardrails.approvals,
+            answer_by: guardrails.answer_by.map(rfc3339),
+            escalate_to: guardrails.escalate_to.as_deref(),
             expires: guardrails.expires.map(rfc3339),
             cooldown_until: guardrails.cooldown_until.map(rfc3339),
             reasons: guardrails.reasons.iter().map(|reason| reason.word()).collect(),
         }
     }
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
