@@ -18,6 +18,7 @@ pub mod fleet;
 pub mod gate;
 pub mod index;
 pub mod learn;
+pub mod ledger;
 pub mod policy;
 pub mod series;
 pub mod service;
@@ -37,6 +38,7 @@ use effect::{
 use event::{Control, Deployment, Fact, Input, LogLine, Sample, Word};
 use fleet::{Fleet, Full};
 use gate::{Answer, Gate, Proposal};
+use ledger::Ledger;
 use policy::Policy;
 use serde::{Deserialize, Serialize};
 use series::Taken;
@@ -54,6 +56,7 @@ pub struct Engine {
     watches: Watches,
     gate: Gate,
     threads: Threads,
+    ledger: Ledger,
     vitals: Vitals,
 }
 
@@ -214,12 +217,14 @@ impl Engine {
 
     /// Looks at one watch: evidence, verdict, gate, and what follows; `last` closes it.
     fn look(&mut self, policy: &Policy, now: Time, place: usize, last: bool, effects: &mut Vec<Effect>) {
+        self.add_up(policy, now, place, last);
         let watch = self.watches.get(place).clone();
         // What was said is looked at once more, so that the record shows it was held and not forgotten.
         if !watch.said || !watch.held.contains(&Reason::AlreadySaid) {
             let findings = self.findings(policy, now, place);
             let overflowed = self.fleet.has_overflowed(&watch.deployment.env, &watch.deployment.service);
-            match verdict::so_far(policy, &findings) {
+            let found = verdict::so_far(policy, &findings);
+            match found.or_else(|| watch.sum.clone().map(verdict::of_steps)) {
                 Some(found) => self.regression(policy, now, place, found, last, effects),
                 None if last && !watch.said => {
                     let verdict = verdict::at_the_end(policy, findings, overflowed, watch.superseded);
@@ -236,6 +241,22 @@ impl Engine {
         } else {
             self.watches.get_mut(place).reschedule(now);
         }
+    }
+
+    /// Enters what the deployment did in the ledger, once, as soon as there is enough to measure it by.
+    fn add_up(&mut self, policy: &Policy, now: Time, place: usize, last: bool) {
+        let watch = self.watches.get(place);
+        let deployment = watch.deployment.clone();
+        let upto = Watch::complete(now.min(watch.until + watch::GRACE));
+        if watch.entered || !(last || detect::steps::is_measurable(&deployment, upto)) {
+            return;
+        }
+        let Some(service) = self.fleet.find(&deployment.env, &deployment.service) else { return };
+        self.fleet.settle_env(service, upto);
+        let steps = detect::steps::steps(&self.fleet, policy, service, &deployment, upto);
+        let watch = self.watches.get_mut(place);
+        watch.entered = true;
+        watch.sum = self.ledger.note(policy, &deployment, &steps);
     }
 
     /// The advice stands; a material change of its evidence is told.
@@ -334,6 +355,7 @@ impl Engine {
             evidence: verdict.evidence,
             coverage: verdict.coverage,
             guardrails,
+            shares: verdict.shares,
             answer: None,
         };
         match self.threads.say(policy, said) {
@@ -351,7 +373,9 @@ impl Engine {
         let kind = watch.ended.unwrap_or(VerdictKind::Regression);
         effects.push(audit(now, &watch.deployment, Some(&watch), AuditEvent::WatchClosed { kind }));
         self.fleet.watch(&watch.deployment.env, &watch.deployment.service, -1);
+        // Small steps are learned, each of them: what added up is how the service is by now.
         if watch.found
+            && watch.sum.is_none()
             && let Some(service) = self.fleet.find(&watch.deployment.env, &watch.deployment.service)
         {
             learn::skip(&mut self.fleet, service, Watch::complete(now));
@@ -424,6 +448,7 @@ fn proposal<'a>(watch: &'a Watch, verdict: &Verdict) -> Proposal<'a> {
         verdict: verdict.kind,
         superseded: watch.superseded,
         weighty: verdict.evidence.iter().any(|each| each.weighty),
+        slow: !verdict.shares.is_empty(),
     }
 }
 

@@ -12,6 +12,7 @@ pub mod peers;
 pub mod rare;
 pub mod recovery;
 pub mod silence;
+pub mod steps;
 
 use super::baseline::{HORIZONS, Sides};
 use super::character::{Character, Class, character};

@@ -36,8 +36,19 @@ pub struct Recommendation {
     /// `clean`: what would have been seen. `inconclusive`: what was lacking.
     pub coverage: Vec<Coverage>,
     pub guardrails: Guardrails,
+    /// What each release did, where many add up; oldest first.
+    pub shares: Vec<Share>,
     /// What somebody answered that this message follows from, and what became of it.
     pub answer: Option<Answer>,
+}
+
+/// One release's part in a change that several made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Share {
+    pub deployment: Arc<str>,
+    pub version: Option<Arc<str>>,
+    /// Relative to the level before it, as `min_change` means it.
+    pub change: f64,
 }
 
 /// A person's answer in a thread.
@@ -137,6 +148,8 @@ words! {
         FleetLimit = "fleet_limit",
         /// The service went back and forth between two versions: another rollback would be the next turn.
         Flapping = "flapping",
+        /// Many releases did a little each: going back by one would not undo it.
+        SlowDegradation = "slow_degradation",
         /// Nobody who may approved or rejected the rollback in time.
         NoAnswer = "no_answer",
         /// It was rolled back, and what had got worse is as bad as before.
@@ -157,6 +170,8 @@ words! {
         RareEvents = "rare_events",
         /// Something that used to report no longer does.
         Silence = "silence",
+        /// Releases that were each too small to matter, added up.
+        StepsAddUp = "steps_add_up",
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Proposal<'a> {
     pub superseded: bool,
     /// Something that users feel, or that was called critical, got worse.
     pub weighty: bool,
+    /// It took several releases: the last one's version is no worse than the others'.
+    pub slow: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +64,7 @@ impl Gate {
     pub fn ask(&mut self, policy: &Policy, now: Time, proposal: &Proposal) -> Answer {
         let deployment = proposal.deployment;
         match proposal.verdict {
+            VerdictKind::Regression if proposal.slow => {}
             VerdictKind::Regression => self.flagged.flag(deployment),
             VerdictKind::Clean => {
                 self.flagged.clear(deployment);
@@ -203,4 +206,4 @@ fn plain(automation: Automation, reasons: Vec<Reason>) -> Guardrails {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::engine) mod tests;

@@ -57,6 +57,8 @@ pub struct DetectionPolicy {
     pub false_alarm_rate: f64,
     /// The least history a signal needs before its own past is a yardstick.
     pub min_history: Span,
+    /// How many times the change that matters several releases may add up to before it is a regression.
+    pub steps_budget: f64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -122,7 +124,7 @@ impl Default for Policy {
             hash: "default".into(),
             watch: WatchPolicy { duration: Span::HOUR, lateness: Span::minutes(5), ahead: Span::minutes(5) },
             signals: Vec::new(),
-            detection: DetectionPolicy { false_alarm_rate: 0.005, min_history: Span::minutes(15) },
+            detection: DetectionPolicy { false_alarm_rate: 0.005, min_history: Span::minutes(15), steps_budget: 1.5 },
             automation: Vec::new(),
             approvals: Vec::new(),
             gate: GatePolicy {

@@ -5,8 +5,9 @@
 //! said is the gate's affair.
 
 use super::detect::Findings;
-use super::effect::{Coverage, Evidence, Lack, Method, VerdictKind};
+use super::effect::{Coverage, Evidence, Lack, Method, Share, VerdictKind};
 use super::event::Deployment;
+use super::ledger::Sum;
 use super::policy::Policy;
 use super::time::Time;
 
@@ -21,6 +22,19 @@ pub struct Verdict {
     pub risk: f64,
     pub evidence: Vec<Evidence>,
     pub coverage: Vec<Coverage>,
+    /// What each release did, where it took several.
+    pub shares: Vec<Share>,
+}
+
+/// Steps of several releases that passed their budget together.
+pub fn of_steps(sum: Sum) -> Verdict {
+    Verdict {
+        kind: VerdictKind::Regression,
+        risk: risk(sum.evidence.strength),
+        evidence: vec![sum.evidence],
+        coverage: Vec::new(),
+        shares: sum.shares,
+    }
 }
 
 /// The verdict so far; `None` while there is no regression and the watch goes on.
@@ -32,6 +46,7 @@ pub fn so_far(policy: &Policy, findings: &Findings) -> Option<Verdict> {
         risk: risk(strongest.strength),
         evidence: findings.evidence.iter().filter(|each| each.strength >= 0.5 * bar).take(SHOWN).cloned().collect(),
         coverage: Vec::new(),
+        shares: Vec::new(),
     })
 }
 
@@ -54,7 +69,7 @@ pub fn at_the_end(policy: &Policy, findings: Findings, overflowed: bool, superse
     }
     let kind = if saw && !overflowed { VerdictKind::Clean } else { VerdictKind::Inconclusive };
     let risk = findings.evidence.first().map_or(0.02, |strongest| risk(strongest.strength)).min(0.5);
-    Verdict { kind, risk, evidence: Vec::new(), coverage }
+    Verdict { kind, risk, evidence: Vec::new(), coverage, shares: Vec::new() }
 }
 
 /// Surprise as a probability of harm: 0.5 where one watch in ten would show as much by chance.
@@ -67,6 +82,10 @@ pub fn summary(deployment: &Deployment, verdict: &Verdict, now: Time) -> String 
     let version = deployment.version.as_deref().unwrap_or("(no version)");
     let subject = format!("{} {version} in {} ({})", deployment.service, deployment.env, deployment.id);
     match (verdict.kind, verdict.evidence.first()) {
+        (_, Some(evidence)) if !verdict.shares.is_empty() => {
+            let (count, steps) = (verdict.shares.len(), each_share(&verdict.shares));
+            format!("{subject}: {} over {count} releases ({steps})", in_words(evidence))
+        }
         (VerdictKind::Regression, Some(evidence)) => {
             let minutes = (evidence.onset - deployment.at).as_minutes().max(0.0).round();
             format!("{subject}: {}, since {minutes} min after the deployment", in_words(evidence))
@@ -82,6 +101,13 @@ pub fn summary(deployment: &Deployment, verdict: &Verdict, now: Time) -> String 
             format!("{subject}: can't tell, {}", lack.map_or("not enough data", |lack| lack.word()).replace('_', " "))
         }
     }
+}
+
+fn each_share(shares: &[Share]) -> String {
+    let share = |share: &Share| {
+        format!("{} {:+.1} %", share.version.as_deref().unwrap_or(&share.deployment), 100.0 * share.change)
+    };
+    shares.iter().map(share).collect::<Vec<_>>().join(", ")
 }
 
 fn in_words(evidence: &Evidence) -> String {

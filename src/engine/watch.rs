@@ -6,6 +6,7 @@
 use super::detect::SETTLING;
 use super::effect::{Reason, VerdictKind};
 use super::event::Deployment;
+use super::ledger::Sum;
 use super::time::{Span, Time};
 use super::window::{Minute, minute_of, start_of};
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,10 @@ pub struct Watch {
     pub ended: Option<VerdictKind>,
     /// What it is held against was noted.
     pub begun: bool,
+    /// Its steps were entered in the ledger.
+    pub entered: bool,
+    /// With the releases before it, it passed a budget that it did not pass alone.
+    pub sum: Option<Sum>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +63,8 @@ impl Watch {
             superseded: false,
             ended: None,
             begun: false,
+            entered: false,
+            sum: None,
         };
         watch.reschedule(now);
         watch

@@ -12,9 +12,13 @@ const BEGIN: Time = Time(1_790_000_000_000);
 
 #[test]
 fn recommendations() {
-    for (name, said) in
-        [("regression", regression()), ("clean", clean()), ("inconclusive", inconclusive()), ("approved", approved())]
-    {
+    for (name, said) in [
+        ("regression", regression()),
+        ("clean", clean()),
+        ("inconclusive", inconclusive()),
+        ("approved", approved()),
+        ("slow", slow()),
+    ] {
         check(&format!("recommendation-{name}"), &recommendation(&said, &stamp()));
     }
 }
@@ -138,8 +142,23 @@ fn regression() -> Recommendation {
             cooldown_until: Some(BEGIN + Span::minutes(30)),
             reasons: Vec::new(),
         },
+        shares: Vec::new(),
         answer: None,
     }
+}
+
+fn slow() -> Recommendation {
+    let share = |deployment: &str, version: &str, change| Share {
+        deployment: deployment.into(),
+        version: Some(version.into()),
+        change,
+    };
+    let mut said = regression();
+    said.evidence.truncate(1);
+    said.evidence[0].method = Method::StepsAddUp;
+    said.guardrails.reasons = vec![Reason::SlowDegradation];
+    let shares = vec![share("deploy-7780", "1.41.3", 0.0149), share("deploy-7781", "1.42.0", 0.0161)];
+    Recommendation { action: Action::Escalate, shares, ..said }
 }
 
 fn approved() -> Recommendation {

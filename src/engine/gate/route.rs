@@ -52,6 +52,9 @@ pub fn route(
     if deployment.kind == DeploymentKind::Rollback {
         reasons.push(Reason::RollbackOfRollback);
     }
+    if proposal.slow {
+        reasons.push(Reason::SlowDegradation);
+    }
     if flapping {
         reasons.push(Reason::Flapping);
     }

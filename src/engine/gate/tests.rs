@@ -37,7 +37,7 @@ fn policy(level: Automation) -> Policy {
 }
 
 fn propose<'a>(deployment: &'a Deployment, verdict: VerdictKind) -> Proposal<'a> {
-    Proposal { thread: &deployment.id, deployment, verdict, superseded: false, weighty: true }
+    Proposal { thread: &deployment.id, deployment, verdict, superseded: false, weighty: true, slow: false }
 }
 
 /// The answer in short: the action or the hold, then its reasons.

@@ -191,6 +191,7 @@ fn signals(sections: Vec<Section>) -> Vec<SignalRule> {
 fn detection(mut section: Section, defaults: DetectionPolicy) -> DetectionPolicy {
     let detection = DetectionPolicy {
         false_alarm_rate: section.read("false_alarm_rate", defaults.false_alarm_rate, form::positive(0.5)),
+        steps_budget: section.read("steps_budget", defaults.steps_budget, form::positive(100.0)),
         min_history: section.read("min_history", defaults.min_history, form::duration(Span::MINUTE..=WEEK)),
     };
     section.done();

@@ -4,7 +4,7 @@
 
 use super::cloud_event::{DecisionField, message, readable, rfc3339, rounded};
 use super::{Message, Stamp};
-use crate::engine::effect::{Answer, Coverage, Evidence, Guardrails, Recommendation};
+use crate::engine::effect::{Answer, Coverage, Evidence, Guardrails, Recommendation, Share};
 use crate::engine::event::Deployment;
 use serde::Serialize;
 
@@ -20,6 +20,7 @@ pub fn recommendation(said: &Recommendation, stamp: &Stamp) -> Message {
         deployment: DeploymentFields::of(&said.deployment),
         evidence: said.evidence.iter().map(EvidenceFields::of).collect(),
         coverage: said.coverage.iter().map(CoverageFields::of).collect(),
+        shares: said.shares.iter().map(ShareFields::of).collect(),
         guardrails: GuardrailFields::of(&said.guardrails),
         answer: said.answer.as_ref().map(AnswerFields::of),
         decision: DecisionField::of(stamp),
@@ -45,10 +46,28 @@ struct RecommendationFields<'a> {
     evidence: Vec<EvidenceFields<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     coverage: Vec<CoverageFields<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    shares: Vec<ShareFields<'a>>,
     guardrails: GuardrailFields<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     answer: Option<AnswerFields<'a>>,
     decision: DecisionField<'a>,
+}
+
+/// What one release did, where many add up.
+#[derive(Serialize)]
+struct ShareFields<'a> {
+    deployment: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'a str>,
+    #[serde(serialize_with = "rounded")]
+    change: f64,
+}
+
+impl ShareFields<'_> {
+    fn of(share: &Share) -> ShareFields<'_> {
+        ShareFields { deployment: &share.deployment, version: share.version.as_deref(), change: share.change }
+    }
 }
 
 /// Whose answer the message follows from, and what became of it.
