@@ -20,6 +20,7 @@ pub mod index;
 pub mod learn;
 pub mod ledger;
 pub mod policy;
+pub mod pulse;
 pub mod series;
 pub mod service;
 pub mod signal;
@@ -27,6 +28,7 @@ pub mod stats;
 pub mod threads;
 pub mod time;
 pub mod verdict;
+pub mod vitals;
 pub mod watch;
 pub mod watches;
 pub mod window;
@@ -36,15 +38,17 @@ use effect::{
     Action, Audit, AuditEvent, Effect, Guardrails, Lifecycle, NotWatched, Reason, Recommendation, VerdictKind,
 };
 use event::{Control, Deployment, Fact, Input, LogLine, Sample, Word};
-use fleet::{Fleet, Full};
+use fleet::Fleet;
 use gate::{Answer, Gate, Proposal};
 use ledger::Ledger;
 use policy::Policy;
+use pulse::Pulse;
 use serde::{Deserialize, Serialize};
-use series::Taken;
 use threads::Threads;
 use time::Time;
 use verdict::Verdict;
+use vitals::Counted;
+pub use vitals::Vitals;
 use watch::{Phase, Watch};
 use watches::Watches;
 
@@ -57,37 +61,15 @@ pub struct Engine {
     gate: Gate,
     threads: Threads,
     ledger: Ledger,
+    pulse: Pulse,
     vitals: Vitals,
-}
-
-/// What can be seen of the engine from outside, for metrics. Counters count since the state was created.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Vitals {
-    pub services: u64,
-    pub signals: u64,
-    pub series: u64,
-    pub watches_warming: u64,
-    pub watches_open: u64,
-    pub cooldowns: u64,
-    /// Tokens left in the fleet's bucket.
-    pub fleet_tokens: f64,
-    pub windows: u64,
-    /// Recommendations that still ask for something.
-    pub threads_open: u64,
-    /// Facts taken into a window; the rest is dropped for a reason below.
-    pub applied: u64,
-    pub dropped_late: u64,
-    pub dropped_ahead: u64,
-    pub dropped_duplicate: u64,
-    pub dropped_overflow: u64,
-    /// The latest moment that the log has told of.
-    pub now: Time,
 }
 
 impl Engine {
     /// The door. Takes one input and appends what is to be done about it, in order.
     pub fn step(&mut self, policy: &Policy, input: &Input, effects: &mut Vec<Effect>) {
         let now = self.advance(input);
+        self.pulse.feel(policy, now, &input.fact);
         match &input.fact {
             Fact::Sample(sample) => self.sample(policy, now, sample),
             Fact::Log(line) => self.log(policy, now, line),
@@ -104,7 +86,7 @@ impl Engine {
 
     /// The next moment at which a tick is due, if any.
     pub fn next_deadline(&self) -> Option<Time> {
-        [self.watches.next_due(), self.threads.next_due()].into_iter().flatten().min()
+        [self.watches.next_due(), self.threads.next_due(), self.pulse.next_due()].into_iter().flatten().min()
     }
 
     pub fn vitals(&self) -> &Vitals {
@@ -123,24 +105,24 @@ impl Engine {
 
     fn sample(&mut self, policy: &Policy, now: Time, sample: &Sample) {
         if let Some(dropped) = self.out_of_time(policy, now, sample.at) {
-            return self.count(dropped);
+            return self.vitals.count(dropped);
         }
         let taken = self.fleet.take(sample, &policy.limits);
         if let Ok((_, Some(rolled))) = taken {
             learn::roll(&mut self.fleet, policy, rolled.service, rolled.signal, rolled.minute);
         }
-        self.count(taken.map(|(taken, _)| taken).into());
+        self.vitals.count(taken.map(|(taken, _)| taken).into());
     }
 
     fn log(&mut self, policy: &Policy, now: Time, line: &LogLine) {
         if let Some(dropped) = self.out_of_time(policy, now, line.at) {
-            return self.count(dropped);
+            return self.vitals.count(dropped);
         }
         let taken = self.fleet.take_log(line, &policy.limits);
         if let Ok((_, Some(rolled))) = taken {
             learn::roll(&mut self.fleet, policy, rolled.service, rolled.signal, rolled.minute);
         }
-        self.count(taken.map(|(taken, _)| taken).into());
+        self.vitals.count(taken.map(|(taken, _)| taken).into());
     }
 
     fn deployment(&mut self, policy: &Policy, now: Time, deployment: &Deployment, effects: &mut Vec<Effect>) {
@@ -199,6 +181,9 @@ impl Engine {
             let message = self.threads.tick(policy, now, &thread, recovered);
             message.into_iter().for_each(|message| publish(message, effects));
         }
+        let (watches, threads) = (self.watches.all().len() as u64, self.threads.open() as u64);
+        let beat = self.pulse.beat(policy, now, &self.fleet, watches, threads);
+        effects.extend(beat.map(|beat| Effect::Heartbeat(Box::new(beat))));
     }
 
     /// Whether the signals that a thread named are as they were before; none where that can't be told.
@@ -392,17 +377,6 @@ impl Engine {
         }
     }
 
-    fn count(&mut self, counted: Counted) {
-        let vitals = &mut self.vitals;
-        *match counted {
-            Counted::Applied => &mut vitals.applied,
-            Counted::Late => &mut vitals.dropped_late,
-            Counted::Ahead => &mut vitals.dropped_ahead,
-            Counted::Duplicate => &mut vitals.dropped_duplicate,
-            Counted::Overflow => &mut vitals.dropped_overflow,
-        } += 1;
-    }
-
     /// Keeps the vitals; what only decisions change is counted after these, not after each of a million samples.
     fn note(&mut self, policy: &Policy, now: Time, decides: bool) {
         let vitals = &mut self.vitals;
@@ -419,25 +393,6 @@ impl Engine {
         vitals.fleet_tokens = self.gate.fleet_tokens(policy, now);
         vitals.threads_open = self.threads.open() as u64;
         vitals.windows = self.gate.windows(now) as u64;
-    }
-}
-
-enum Counted {
-    Applied,
-    Late,
-    Ahead,
-    Duplicate,
-    Overflow,
-}
-
-impl From<Result<Taken, Full>> for Counted {
-    fn from(taken: Result<Taken, Full>) -> Counted {
-        match taken {
-            Ok(Taken::Applied) => Counted::Applied,
-            Ok(Taken::Duplicate) => Counted::Duplicate,
-            Ok(Taken::Late) => Counted::Late,
-            Err(Full) => Counted::Overflow,
-        }
     }
 }
 

@@ -102,6 +102,7 @@ fn tell(effect: &Effect, decided: &mut String) {
     let told = match effect {
         Effect::Recommend(said) => tell_recommendation(said, decided),
         Effect::Audit(audit) => tell_audit(audit, decided),
+        Effect::Heartbeat(_) => Ok(()),
     };
     told.expect("a string takes any text");
 }

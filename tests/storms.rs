@@ -13,7 +13,7 @@ use regressd::engine::Engine;
 use regressd::engine::effect::*;
 use regressd::engine::event::{DeploymentKind, Fact, Input};
 use regressd::engine::policy::RateLimit;
-use regressd::engine::time::Time;
+use regressd::engine::time::{Span, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use weather::{Climate, ORDERLY, QUIET, ROUGH, Storm};
@@ -159,6 +159,7 @@ fn time_never_goes_back() {
             let at = match &effect {
                 Effect::Recommend(said) => said.at,
                 Effect::Audit(audit) => audit.at,
+                Effect::Heartbeat(beat) => beat.at,
             };
             assert!(at >= latest, "{effect:?} after {latest:?}");
             latest = at;
@@ -224,10 +225,11 @@ fn play_to_the_end(storm: &Storm, mut stops: impl FnMut(usize) -> bool) -> (Engi
     (engine, effects)
 }
 
-/// Goes on until nothing is due any more.
+/// Goes on for a day: longer than anything that was asked for may stand.
 fn play_out(storm: &Storm, stops: impl FnMut(usize) -> bool) -> Vec<Effect> {
     let (mut engine, mut effects) = play_to_the_end(storm, stops);
-    while let Some(now) = engine.next_deadline() {
+    let end = storm.inputs.last().map_or(Time(0), |input| input.now) + Span::DAY;
+    while let Some(now) = engine.next_deadline().filter(|due| *due <= end) {
         engine.step(&storm.policy, &Input { now, fact: Fact::Tick }, &mut effects);
     }
     effects
@@ -267,14 +269,14 @@ fn verdicts(effects: &[Effect]) -> BTreeMap<Arc<str>, VerdictKind> {
 fn recommendation(effect: &Effect) -> Option<&Recommendation> {
     match effect {
         Effect::Recommend(said) => Some(said),
-        Effect::Audit(_) => None,
+        Effect::Audit(_) | Effect::Heartbeat(_) => None,
     }
 }
 
 fn audit(effect: &Effect) -> Option<&Audit> {
     match effect {
         Effect::Audit(audit) => Some(audit),
-        Effect::Recommend(_) => None,
+        Effect::Recommend(_) | Effect::Heartbeat(_) => None,
     }
 }
 

@@ -4,7 +4,7 @@
 //! JSON, in the audit, in metric labels and in the docs.
 
 use super::event::{Decision, Deployment};
-use super::time::Time;
+use super::time::{Span, Time};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -12,6 +12,32 @@ use std::sync::Arc;
 pub enum Effect {
     Recommend(Box<Recommendation>),
     Audit(Audit),
+    Heartbeat(Box<Heartbeat>),
+}
+
+/// Alive, and what of: told every so often, whatever happens.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heartbeat {
+    pub at: Time,
+    /// Open watches, and threads that still ask for something.
+    pub watches: u64,
+    pub threads: u64,
+    pub services: u64,
+    /// How far the newest sample lay behind the log when it came; none before the first sample.
+    pub behind: Option<Span>,
+    /// Metrics, logs, deployments, control words: none where nothing ever came.
+    pub inputs: [Option<Spoken>; 4],
+    /// Services that have fallen silent within the last day, and the environment and name of the first of them.
+    pub silent: u64,
+    pub silent_services: Vec<(Arc<str>, Arc<str>)>,
+}
+
+/// When an input spoke last.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spoken {
+    pub last: Time,
+    /// That was more than five minutes ago.
+    pub silent: bool,
 }
 
 /// One message of a recommendation thread.

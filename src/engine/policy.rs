@@ -21,6 +21,8 @@ pub struct Policy {
     pub approvals: Vec<ApprovalRule>,
     pub gate: GatePolicy,
     pub limits: Limits,
+    /// How often the heartbeat is told.
+    pub heartbeat: Span,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -136,6 +138,7 @@ impl Default for Policy {
                 flapping: Span(6 * Span::HOUR.0),
             },
             limits: Limits { services: 10_000, signals: 50_000, series: 200_000, watches: 1_000, windows: 1_000 },
+            heartbeat: Span::minutes(5),
         }
     }
 }

@@ -60,6 +60,9 @@ pub struct Metrics {
     windows: IntGauge,
     lifecycle: IntCounterVec,
     threads: IntGauge,
+    heartbeat: Gauge,
+    silent_services: IntGauge,
+    input_silent: GaugeVec,
     services: IntGauge,
     signals: IntGauge,
     series: IntGauge,
@@ -104,6 +107,9 @@ impl Metrics {
             recommendations: new.counters("recommendations_total", "Recommendations issued.", &["action", "verdict"]),
             lifecycle: new.counters("thread_messages_total", "Messages of recommendation threads.", &["lifecycle"]),
             threads: new.int_gauge("threads_open", "Recommendations that still ask for something."),
+            heartbeat: new.gauge("heartbeat_timestamp_seconds", "The event time of the last heartbeat."),
+            silent_services: new.int_gauge("silent_services", "Services that fell silent within the last day."),
+            input_silent: new.gauges("input_silent", "Nothing came for five minutes: 1 or 0.", &["kind"]),
             held: new.counters("held_total", "Recommendations held back by a guardrail.", &["reason"]),
             cooldowns: new.int_gauge("cooldowns_active", "Services that are quiet after a recommendation."),
             fleet_tokens: new.gauge("fleet_tokens", "Recommendations left to the fleet at this moment."),
@@ -211,6 +217,14 @@ impl Metrics {
             }
             Effect::Audit(Audit { event: AuditEvent::Held { reason, .. }, .. }) => {
                 self.held.with_label_values(&[reason.word()]).inc();
+            }
+            Effect::Heartbeat(beat) => {
+                self.heartbeat.set(beat.at.as_seconds());
+                self.silent_services.set(beat.silent as i64);
+                for (input, (_, kind)) in beat.inputs.iter().zip(KINDS) {
+                    let silent = input.is_some_and(|input| input.silent);
+                    self.input_silent.with_label_values(&[kind]).set(f64::from(u8::from(silent)));
+                }
             }
             Effect::Audit(_) => {}
         }

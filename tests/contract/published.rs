@@ -5,7 +5,7 @@ use regressd::engine::effect::*;
 use regressd::engine::event::{Decision, Deployment, DeploymentKind};
 use regressd::engine::time::{Span, Time};
 use regressd::wire::inbound::{RejectReason, Rejected};
-use regressd::wire::outbound::{Message, Position, Stamp, audit, dead_letter, recommendation};
+use regressd::wire::outbound::{Message, Position, Stamp, audit, dead_letter, heartbeat, recommendation};
 use std::fmt::Write as _;
 
 const BEGIN: Time = Time(1_790_000_000_000);
@@ -64,6 +64,22 @@ fn audits() {
         };
         check(&format!("audit-{name}"), &audit(&entry, &stamp()));
     }
+}
+
+#[test]
+fn heartbeats() {
+    let last = BEGIN - Span::minutes(7);
+    let beat = Heartbeat {
+        at: BEGIN,
+        watches: 3,
+        threads: 1,
+        services: 42,
+        behind: Some(Span::seconds(2)),
+        inputs: [Some(Spoken { last: BEGIN, silent: false }), Some(Spoken { last, silent: true }), None, None],
+        silent: 1,
+        silent_services: vec![("prod".into(), "checkout".into())],
+    };
+    check("heartbeat", &heartbeat(&beat, &stamp()));
 }
 
 fn said() -> AuditEvent {

@@ -150,6 +150,7 @@ fn policy(root: &mut Section, defaults: Policy) -> Policy {
         approvals: approvals(root.list("approvals", RULES_MAX)),
         gate: gate(root.section("gate"), defaults.gate),
         limits: limits(root.section("limits"), defaults.limits),
+        heartbeat: heartbeat(root.section("heartbeat"), defaults.heartbeat),
     }
 }
 
@@ -245,6 +246,12 @@ fn gate(mut section: Section, defaults: GatePolicy) -> GatePolicy {
     };
     section.done();
     gate
+}
+
+fn heartbeat(mut section: Section, default: Span) -> Span {
+    let every = section.read("every", default, form::duration(Span::MINUTE..=Span::DAY));
+    section.done();
+    every
 }
 
 fn rate_limit(mut section: Section, defaults: RateLimit) -> RateLimit {
