@@ -294,6 +294,11 @@ impl Engine {
             }
             Answer::Hold { reason, would } => {
                 if self.watches.get_mut(place).hold(reason) {
+                    if reason == Reason::Grouped
+                        && let Some(leader) = self.gate.leader(policy, now, &watch.deployment.env)
+                    {
+                        self.threads.join(&leader, &watch.deployment);
+                    }
                     effects.push(audit(now, &watch.deployment, Some(&watch), AuditEvent::Held { reason, would }));
                 }
                 if last && !watch.said {

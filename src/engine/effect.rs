@@ -68,6 +68,13 @@ pub struct Recommendation {
     pub answer: Option<Answer>,
 }
 
+/// One of many regressions at once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Member {
+    pub service: Arc<str>,
+    pub deployment: Arc<str>,
+}
+
 /// One release's part in a change that several made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Share {
@@ -176,6 +183,10 @@ words! {
         Flapping = "flapping",
         /// Many releases did a little each: going back by one would not undo it.
         SlowDegradation = "slow_degradation",
+        /// Many services of the environment got worse at once: this one speaks for all of them.
+        Storm = "storm",
+        /// Another one speaks for it in a storm.
+        Grouped = "grouped",
         /// Nobody who may approved or rejected the rollback in time.
         NoAnswer = "no_answer",
         /// It was rolled back, and what had got worse is as bad as before.
@@ -260,6 +271,8 @@ pub struct Guardrails {
     pub escalate_to: Option<Arc<str>>,
     pub expires: Option<Time>,
     pub cooldown_until: Option<Time>,
+    /// In a storm: for whom it speaks, itself included.
+    pub members: Vec<Member>,
     pub reasons: Vec<Reason>,
 }
 

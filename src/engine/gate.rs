@@ -10,6 +10,7 @@ mod quiet;
 pub(in crate::engine) mod recent;
 mod route;
 mod said;
+mod storm;
 mod turns;
 mod windows;
 
@@ -23,6 +24,7 @@ use route::{Route, route};
 use said::Said;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use storm::{Storms, Weather};
 use turns::Turns;
 use windows::{Kind, Windows};
 
@@ -56,6 +58,7 @@ pub struct Gate {
     flagged: Flagged,
     quiet: Quiet,
     turns: Turns,
+    storms: Storms,
     /// Deployments before it are learned from, not spoken of.
     stale_before: Option<Time>,
 }
@@ -73,10 +76,15 @@ impl Gate {
             VerdictKind::Inconclusive => return self.inform(policy, proposal),
         }
         self.windows.prune(policy, now);
+        let weather = self.storms.note(policy, now, proposal);
         let level = policy.automation(&deployment.env, &deployment.service);
         let flapping = self.turns.flapping(policy, deployment);
-        let route = route(level, &self.windows, &self.flagged, flapping, now, proposal);
-        match self.hold(policy, now, proposal, &route) {
+        let mut route = route(level, &self.windows, &self.flagged, flapping, now, proposal);
+        if weather == Weather::Leads && route.action != Action::None {
+            route.action = Action::Escalate;
+            route.reasons.push(Reason::Storm);
+        }
+        match self.hold(policy, now, proposal, &route, weather) {
             Some(reason) => Answer::Hold { reason, would: route.action },
             None => self.say(policy, now, proposal, level, route),
         }
@@ -119,6 +127,11 @@ impl Gate {
         self.turns.deployed(deployment);
     }
 
+    /// The thread that speaks for all in this environment's storm, if there is one.
+    pub fn leader(&self, policy: &Policy, now: Time, env: &str) -> Option<Arc<str>> {
+        self.storms.leader(policy, now, env).cloned()
+    }
+
     /// Whether a thread that spoke may speak once more now; if so, it costs what speaking costs.
     pub fn spend(&mut self, policy: &Policy, now: Time, thread: &Arc<str>, deployment: &Deployment) -> bool {
         let free = self.quiet.holds(&policy.gate, now, thread, deployment).is_none();
@@ -149,7 +162,7 @@ impl Gate {
     }
 
     /// The order of what holds a regression back.
-    fn hold(&self, policy: &Policy, now: Time, proposal: &Proposal, route: &Route) -> Option<Reason> {
+    fn hold(&self, policy: &Policy, now: Time, proposal: &Proposal, route: &Route, weather: Weather) -> Option<Reason> {
         let deployment = proposal.deployment;
         if self.said.stands(proposal.thread, proposal.verdict, route.action) {
             Some(Reason::AlreadySaid)
@@ -162,6 +175,8 @@ impl Gate {
         } else if route.action == Action::None {
             // In shadow nobody is asked for anything: it costs nothing and quiets nobody.
             None
+        } else if weather == Weather::Joins {
+            Some(Reason::Grouped)
         } else {
             self.quiet.holds(&policy.gate, now, proposal.thread, deployment)
         }
@@ -171,7 +186,11 @@ impl Gate {
         let Route { action, reasons } = route;
         let thread: Arc<str> = proposal.thread.into();
         self.said.say(&thread, proposal.verdict, action, proposal.deployment);
+        let leads = reasons.contains(&Reason::Storm);
         let mut guardrails = plain(level, reasons);
+        if leads {
+            guardrails.members = self.storms.lead(policy, now, &thread, &proposal.deployment.env);
+        }
         if action != Action::None {
             guardrails.requires_approval = action == Action::Rollback;
             guardrails.expires = Some(now + policy.gate.expires);
@@ -201,6 +220,7 @@ fn plain(automation: Automation, reasons: Vec<Reason>) -> Guardrails {
         escalate_to: None,
         expires: None,
         cooldown_until: None,
+        members: Vec::new(),
         reasons,
     }
 }

@@ -94,6 +94,9 @@ pub struct GatePolicy {
     pub expires: Span,
     /// The least time between two messages that update one recommendation.
     pub update_every: Span,
+    /// So many regressions in one environment within so long are a storm: one speaks for all.
+    pub storm_size: usize,
+    pub storm_window: Span,
     /// Two versions that take turns within this time are flapping.
     pub flapping: Span,
 }
@@ -135,6 +138,8 @@ impl Default for Policy {
                 fleet_limit: RateLimit { burst: 10, per_hour: 10.0 },
                 expires: Span::HOUR,
                 update_every: Span::minutes(10),
+                storm_size: 8,
+                storm_window: Span::minutes(10),
                 flapping: Span(6 * Span::HOUR.0),
             },
             limits: Limits { services: 10_000, signals: 50_000, series: 200_000, watches: 1_000, windows: 1_000 },

@@ -107,6 +107,13 @@ impl Threads {
         (heard, message)
     }
 
+    /// Another regression belongs to the storm that this thread speaks for.
+    pub fn join(&mut self, id: &str, deployment: &Deployment) {
+        if let Some(thread) = self.known.get_mut(id) {
+            thread.join(deployment);
+        }
+    }
+
     pub fn next_due(&self) -> Option<Time> {
         self.open.first().map(|(due, _)| *due)
     }

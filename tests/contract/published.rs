@@ -156,6 +156,7 @@ fn regression() -> Recommendation {
             escalate_to: Some("on-call".into()),
             expires: Some(BEGIN + Span::HOUR),
             cooldown_until: Some(BEGIN + Span::minutes(30)),
+            members: Vec::new(),
             reasons: Vec::new(),
         },
         shares: Vec::new(),
@@ -172,7 +173,8 @@ fn slow() -> Recommendation {
     let mut said = regression();
     said.evidence.truncate(1);
     said.evidence[0].method = Method::StepsAddUp;
-    said.guardrails.reasons = vec![Reason::SlowDegradation];
+    said.guardrails.reasons = vec![Reason::SlowDegradation, Reason::Storm];
+    said.guardrails.members = vec![Member { service: "checkout".into(), deployment: "deploy-7781".into() }];
     let shares = vec![share("deploy-7780", "1.41.3", 0.0149), share("deploy-7781", "1.42.0", 0.0161)];
     Recommendation { action: Action::Escalate, shares, ..said }
 }
@@ -206,6 +208,7 @@ fn clean() -> Recommendation {
             escalate_to: None,
             expires: None,
             cooldown_until: None,
+            members: Vec::new(),
             reasons: vec![Reason::Shadow],
         },
         ..regression()

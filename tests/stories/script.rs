@@ -236,6 +236,8 @@ fn configure(policy: &mut Policy, rest: &mut Words) {
         "gate.cooldown" => policy.gate.cooldown = rest.span(),
         "approvals" => policy.approvals.push(approvals(rest)),
         "gate.update_every" => policy.gate.update_every = rest.span(),
+        "gate.storm_size" => policy.gate.storm_size = rest.number() as usize,
+        "gate.storm_window" => policy.gate.storm_window = rest.span(),
         "gate.flapping" => policy.gate.flapping = rest.span(),
         "gate.expires" => policy.gate.expires = rest.span(),
         "gate.service_limit" => policy.gate.service_limit = rate(rest),

@@ -81,6 +81,7 @@ fn a_rollback_comes_with_its_guardrails() {
         escalate_to: None,
         expires: Some(minutes(65)),
         cooldown_until: Some(minutes(35)),
+        members: vec![],
         reasons: vec![],
     };
     assert_eq!(answer, Answer::Say { action: Action::Rollback, guardrails });

@@ -5,7 +5,7 @@
 
 use super::answers::Answers;
 use super::{asks, is_last, settled, takes_back};
-use crate::engine::effect::{Action, Answer, Evidence, Heard, Lifecycle, Reason, Recommendation};
+use crate::engine::effect::{Action, Answer, Evidence, Heard, Lifecycle, Member, Reason, Recommendation};
 use crate::engine::event::{Decision, Deployment};
 use crate::engine::policy::Policy;
 use crate::engine::time::{Span, Time};
@@ -19,6 +19,8 @@ use std::sync::Arc;
 const CALM: u32 = 10;
 /// How much longer than its time a recovery may take that has begun.
 const PATIENCE: Span = Span::minutes(15);
+/// Members of a storm that are named.
+const MEMBERS: usize = 50;
 /// Updates of one thread at most.
 const UPDATES: u32 = 12;
 /// What counts as a material change of the risk.
@@ -38,6 +40,8 @@ pub struct Thread {
     calm: u32,
     updates: u32,
     updated: Time,
+    /// Members came that were not told yet.
+    joined: bool,
     answers: Answers,
 }
 
@@ -60,6 +64,7 @@ impl Thread {
             remedy: None,
             calm: 0,
             updates: 0,
+            joined: false,
             updated: said.at,
             answers: Answers::default(),
             said,
@@ -106,6 +111,14 @@ impl Thread {
         self.said.evidence.clone_from(&found.evidence);
         self.said.summary = crate::engine::verdict::summary(&self.said.deployment, found, now);
         Some(self.message(now, Lifecycle::Updated))
+    }
+
+    pub fn join(&mut self, deployment: &Deployment) {
+        let members = &mut self.said.guardrails.members;
+        if members.len() < MEMBERS && members.iter().all(|member| member.deployment != deployment.id) {
+            members.push(Member { service: deployment.service.clone(), deployment: deployment.id.clone() });
+            self.joined = true;
+        }
     }
 
     pub fn deployed(&mut self, policy: &Policy, now: Time, deployment: &Deployment) -> Option<Recommendation> {
@@ -195,6 +208,7 @@ impl Thread {
                 Some(self.end(now, Lifecycle::Expired, what))
             }
             None if unanswered => Some(self.unanswered(now)),
+            None if self.joined && self.may_update(policy, now) => Some(self.grown(now)),
             _ => None,
         }
     }
@@ -262,6 +276,15 @@ impl Thread {
         self.add(Reason::NoAnswer);
         let to = self.said.guardrails.escalate_to.clone();
         self.tell(&format!("nobody answered in time{}", to.map_or(String::new(), |to| format!("; over to {to}"))));
+        self.message(now, Lifecycle::Updated)
+    }
+
+    fn grown(&mut self, now: Time) -> Recommendation {
+        self.joined = false;
+        self.updates += 1;
+        self.updated = now;
+        let count = self.said.guardrails.members.len();
+        self.tell(&format!("{count} services of the environment got worse at once"));
         self.message(now, Lifecycle::Updated)
     }
 

@@ -240,6 +240,8 @@ fn gate(mut section: Section, defaults: GatePolicy) -> GatePolicy {
         cooldown: section.read("cooldown", defaults.cooldown, form::duration(SECOND..=WEEK)),
         expires: section.read("expires", defaults.expires, form::duration(Span::MINUTE..=WEEK)),
         update_every: section.read("update_every", defaults.update_every, form::duration(Span::MINUTE..=WEEK)),
+        storm_size: section.read("storm_size", defaults.storm_size as u64, form::count(2..=1_000)) as usize,
+        storm_window: section.read("storm_window", defaults.storm_window, form::duration(Span::MINUTE..=Span::DAY)),
         flapping: section.read("flapping", defaults.flapping, form::duration(Span::MINUTE..=WEEK)),
         service_limit: rate_limit(section.section("service_limit"), defaults.service_limit),
         fleet_limit: rate_limit(section.section("fleet_limit"), defaults.fleet_limit),

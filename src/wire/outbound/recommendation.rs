@@ -192,7 +192,16 @@ struct GuardrailFields<'a> {
     expires: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cooldown_until: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    members: Vec<MemberFields<'a>>,
     reasons: Vec<&'static str>,
+}
+
+/// One of many regressions at once.
+#[derive(Serialize)]
+struct MemberFields<'a> {
+    service: &'a str,
+    deployment: &'a str,
 }
 
 impl GuardrailFields<'_> {
@@ -205,6 +214,11 @@ impl GuardrailFields<'_> {
             escalate_to: guardrails.escalate_to.as_deref(),
             expires: guardrails.expires.map(rfc3339),
             cooldown_until: guardrails.cooldown_until.map(rfc3339),
+            members: guardrails
+                .members
+                .iter()
+                .map(|member| MemberFields { service: &member.service, deployment: &member.deployment })
+                .collect(),
             reasons: guardrails.reasons.iter().map(|reason| reason.word()).collect(),
         }
     }
