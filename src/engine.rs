@@ -18,16 +18,20 @@ pub mod fleet;
 pub mod gate;
 pub mod index;
 pub mod learn;
+pub mod ledger;
 pub mod logs;
 pub mod pace;
 pub mod policy;
+pub mod pulse;
 pub mod redact;
 pub mod series;
 pub mod service;
 pub mod signal;
 pub mod stats;
+pub mod threads;
 pub mod time;
 pub mod verdict;
+pub mod vitals;
 pub mod watch;
 pub mod watches;
 pub mod window;
@@ -37,15 +41,19 @@ use effect::{
     Action, Audit, AuditEvent, Considered, Effect, Guardrails, Lifecycle, NotWatched, Reason, Recommendation,
     VerdictKind,
 };
-use event::{Control, Deployment, Fact, Input, LogLine, Sample};
-use fleet::{Fleet, Full};
+use event::{Control, Deployment, Fact, Input, LogLine, Sample, Word};
+use fleet::Fleet;
 use gate::{Answer, Gate, Proposal};
+use ledger::Ledger;
 use logs::{Logs, Told};
 use policy::Policy;
+use pulse::Pulse;
 use serde::{Deserialize, Serialize};
-use series::Taken;
+use threads::Threads;
 use time::Time;
 use verdict::Verdict;
+use vitals::Counted;
+pub use vitals::Vitals;
 use watch::{Phase, Watch};
 use watches::Watches;
 
@@ -57,39 +65,17 @@ pub struct Engine {
     logs: Logs,
     watches: Watches,
     gate: Gate,
+    threads: Threads,
+    ledger: Ledger,
+    pulse: Pulse,
     vitals: Vitals,
-}
-
-/// What can be seen of the engine from outside, for metrics. Counters count since the state was created.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Vitals {
-    pub services: u64,
-    pub signals: u64,
-    pub series: u64,
-    pub watches_warming: u64,
-    pub watches_open: u64,
-    pub cooldowns: u64,
-    /// Tokens left in the fleet's bucket.
-    pub fleet_tokens: f64,
-    pub windows: u64,
-    /// Kinds of log lines known.
-    pub templates: u64,
-    /// Log lines of kinds for which there was no room.
-    pub lines_homeless: u64,
-    /// Facts taken into a window; the rest is dropped for a reason below.
-    pub applied: u64,
-    pub dropped_late: u64,
-    pub dropped_ahead: u64,
-    pub dropped_duplicate: u64,
-    pub dropped_overflow: u64,
-    /// The latest moment that the log has told of.
-    pub now: Time,
 }
 
 impl Engine {
     /// The door. Takes one input and appends what is to be done about it, in order.
     pub fn step(&mut self, policy: &Policy, input: &Input, effects: &mut Vec<Effect>) {
         let now = self.advance(input);
+        self.pulse.feel(policy, now, &input.fact);
         match &input.fact {
             Fact::Sample(sample) => self.sample(policy, now, sample),
             Fact::Log(line) => self.log(policy, now, line),
@@ -106,7 +92,7 @@ impl Engine {
 
     /// The next moment at which a tick is due, if any.
     pub fn next_deadline(&self) -> Option<Time> {
-        self.watches.next_due()
+        [self.watches.next_due(), self.threads.next_due(), self.pulse.next_due()].into_iter().flatten().min()
     }
 
     pub fn vitals(&self) -> &Vitals {
@@ -125,18 +111,18 @@ impl Engine {
 
     fn sample(&mut self, policy: &Policy, now: Time, sample: &Sample) {
         if let Some(dropped) = self.out_of_time(policy, now, sample.at) {
-            return self.count(dropped);
+            return self.vitals.count(dropped);
         }
         let taken = self.fleet.take(sample, &policy.limits);
         if let Ok((_, Some(rolled))) = taken {
             learn::roll(&mut self.fleet, policy, rolled.service, rolled.signal, rolled.minute);
         }
-        self.count(taken.map(|(taken, _)| taken).into());
+        self.vitals.count(taken.map(|(taken, _)| taken).into());
     }
 
     fn log(&mut self, policy: &Policy, now: Time, line: &LogLine) {
         if let Some(dropped) = self.out_of_time(policy, now, line.at) {
-            return self.count(dropped);
+            return self.vitals.count(dropped);
         }
         let taken = self.fleet.take_log(line, &policy.limits);
         if taken.is_ok()
@@ -148,18 +134,22 @@ impl Engine {
         if let Ok((_, Some(rolled))) = taken {
             learn::roll(&mut self.fleet, policy, rolled.service, rolled.signal, rolled.minute);
         }
-        self.count(taken.map(|(taken, _)| taken).into());
+        self.vitals.count(taken.map(|(taken, _)| taken).into());
     }
 
     fn deployment(&mut self, policy: &Policy, now: Time, deployment: &Deployment, effects: &mut Vec<Effect>) {
         let not_watched = self.watches.refuse(policy, now, deployment);
         if let Some(why) = not_watched {
+            if why == NotWatched::Overflow {
+                self.taken_effect(policy, now, deployment, effects);
+            }
             effects.push(audit(now, deployment, None, AuditEvent::NotWatched { why }));
             return;
         }
         for older in self.watches.overtaken_by(deployment) {
             self.look(policy, now, older, true, effects);
         }
+        self.taken_effect(policy, now, deployment, effects);
         let Ok(service) = self.fleet.service(&deployment.env, &deployment.service, deployment.at, &policy.limits)
         else {
             effects.push(audit(now, deployment, None, AuditEvent::NotWatched { why: NotWatched::Overflow }));
@@ -173,12 +163,24 @@ impl Engine {
         self.fleet.watch(&deployment.env, &deployment.service, 1);
     }
 
+    /// What a deployment means for what was said before, watched or not.
+    fn taken_effect(&mut self, policy: &Policy, now: Time, deployment: &Deployment, effects: &mut Vec<Effect>) {
+        self.gate.deployed(deployment);
+        self.threads.deployed(now, policy, deployment).into_iter().for_each(|message| publish(message, effects));
+    }
+
     fn control(&mut self, policy: &Policy, now: Time, control: &Control, effects: &mut Vec<Effect>) {
-        let outcome = self.gate.hear(policy, now, control);
+        let (outcome, message) = match &control.word {
+            Word::Approval { recommendation, decision } => {
+                self.threads.answer(policy, now, recommendation, control.by.as_ref(), *decision)
+            }
+            _ => (self.gate.hear(policy, now, control), None),
+        };
         let (env, service) = control.word.scope();
         let event = AuditEvent::Heard { word: control.word.word(), by: control.by.clone(), outcome };
         let recommendation = control.word.recommendation();
         effects.push(Effect::Audit(Audit { at: now, env, service, deployment: None, recommendation, event }));
+        message.into_iter().for_each(|message| publish(message, effects));
     }
 
     fn tick(&mut self, policy: &Policy, now: Time, effects: &mut Vec<Effect>) {
@@ -187,6 +189,21 @@ impl Engine {
             self.look(policy, now, place, over, effects);
         }
         self.watches.sweep();
+        for thread in self.threads.due(now) {
+            let recovered = self.recovered(&thread, now);
+            let message = self.threads.tick(policy, now, &thread, recovered);
+            message.into_iter().for_each(|message| publish(message, effects));
+        }
+        let (watches, threads) = (self.watches.all().len() as u64, self.threads.open() as u64);
+        let beat = self.pulse.beat(policy, now, &self.fleet, watches, threads);
+        effects.extend(beat.map(|beat| Effect::Heartbeat(Box::new(beat))));
+    }
+
+    /// Whether the signals that a thread named are as they were before; none where that can't be told.
+    fn recovered(&mut self, thread: &str, now: Time) -> Option<bool> {
+        let asked = self.threads.question(thread, now)?;
+        let service = self.fleet.find(&asked.env, &asked.service)?;
+        detect::recovery::recovered(&mut self.fleet, service, &asked.evidence, asked.since, asked.upto)
     }
 
     fn drain(&mut self, policy: &Policy, now: Time, effects: &mut Vec<Effect>) {
@@ -198,13 +215,15 @@ impl Engine {
 
     /// Looks at one watch: evidence, verdict, gate, and what follows; `last` closes it.
     fn look(&mut self, policy: &Policy, now: Time, place: usize, last: bool, effects: &mut Vec<Effect>) {
+        self.add_up(policy, now, place, last);
         let watch = self.watches.get(place).clone();
         let level = policy.detection.level(watch.weekly);
         // What was said is looked at once more, so that the record shows it was held and not forgotten.
         if !watch.said || !watch.held.contains(&Reason::AlreadySaid) {
             let findings = self.findings(policy, now, place);
             let overflowed = self.has_overflowed(&watch);
-            match verdict::so_far(level, &findings) {
+            let found = verdict::so_far(level, &findings);
+            match found.or_else(|| watch.sum.clone().map(verdict::of_steps)) {
                 Some(found) => self.regression(policy, now, place, found, last, effects),
                 None if last && !watch.said => {
                     let verdict = verdict::at_the_end(level, findings, overflowed, watch.superseded);
@@ -213,12 +232,42 @@ impl Engine {
                 }
                 None => {}
             }
+        } else if !last && self.threads.is_old_news(policy, now, &watch.thread) {
+            self.refresh(policy, now, place, effects);
         }
         if last {
             self.close(now, place, effects);
         } else {
             self.watches.get_mut(place).reschedule(now);
         }
+    }
+
+    /// Enters what the deployment did in the ledger, once, as soon as there is enough to measure it by.
+    fn add_up(&mut self, policy: &Policy, now: Time, place: usize, last: bool) {
+        let watch = self.watches.get(place);
+        let deployment = watch.deployment.clone();
+        let upto = Watch::complete(now.min(watch.until + watch::GRACE));
+        if watch.entered || !(last || detect::steps::is_measurable(&deployment, upto)) {
+            return;
+        }
+        let Some(service) = self.fleet.find(&deployment.env, &deployment.service) else { return };
+        self.fleet.settle_env(service, upto);
+        let steps = detect::steps::steps(&self.fleet, policy, service, &deployment, upto);
+        let watch = self.watches.get_mut(place);
+        watch.entered = true;
+        watch.sum = self.ledger.note(policy, &deployment, &steps);
+    }
+
+    /// The advice stands; a material change of its evidence is told.
+    fn refresh(&mut self, policy: &Policy, now: Time, place: usize, effects: &mut Vec<Effect>) {
+        let findings = self.findings(policy, now, place);
+        let level = policy.detection.level(self.watches.get(place).weekly);
+        let Some(found) = verdict::so_far(level, &findings) else { return };
+        let thread = &self.watches.get(place).thread;
+        let gate = &mut self.gate;
+        let may_speak = |deployment: &Deployment| gate.spend(policy, now, thread, deployment);
+        let message = self.threads.refresh(policy, now, thread, &found, may_speak);
+        message.into_iter().for_each(|message| publish(message, effects));
     }
 
     fn findings(&mut self, policy: &Policy, now: Time, place: usize) -> detect::Findings {
@@ -271,16 +320,21 @@ impl Engine {
         match self.gate.ask(policy, now, &proposal(&watch, &found)) {
             Answer::Say { action, guardrails } => {
                 self.watches.get_mut(place).said = true;
-                say(now, &watch, found, action, guardrails, beside, effects);
+                self.say(policy, now, &watch, found, action, guardrails, beside, effects);
             }
             Answer::Hold { reason, would } => {
                 if self.watches.get_mut(place).hold(reason) {
+                    if reason == Reason::Grouped
+                        && let Some(leader) = self.gate.leader(policy, now, &watch.deployment.env)
+                    {
+                        self.threads.join(&leader, &watch.deployment);
+                    }
                     effects.push(audit(now, &watch.deployment, Some(&watch), AuditEvent::Held { reason, would }));
                 }
                 if last && !watch.said {
                     let guardrails = self.gate.last_word(policy, &proposal(&watch, &found), reason);
                     self.watches.get_mut(place).said = true;
-                    say(now, &watch, found, Action::None, guardrails, beside, effects);
+                    self.say(policy, now, &watch, found, Action::None, guardrails, beside, effects);
                 }
             }
         }
@@ -290,9 +344,50 @@ impl Engine {
         let event = AuditEvent::Verdict { kind: verdict.kind, risk: verdict.risk };
         effects.push(audit(now, &watch.deployment, Some(watch), event));
         match self.gate.ask(policy, now, &proposal(watch, &verdict)) {
-            Answer::Say { action, guardrails } => say(now, watch, verdict, action, guardrails, Vec::new(), effects),
+            Answer::Say { action, guardrails } => {
+                self.say(policy, now, watch, verdict, action, guardrails, Vec::new(), effects)
+            }
             Answer::Hold { reason, would } => {
                 effects.push(audit(now, &watch.deployment, Some(watch), AuditEvent::Held { reason, would }));
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a message has this many parts")]
+    fn say(
+        &mut self,
+        policy: &Policy,
+        now: Time,
+        watch: &Watch,
+        verdict: Verdict,
+        action: Action,
+        guardrails: Guardrails,
+        considered: Vec<Considered>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let said = Recommendation {
+            thread: watch.thread.clone(),
+            sequence: 0,
+            at: now,
+            lifecycle: Lifecycle::Issued,
+            action,
+            verdict: verdict.kind,
+            risk: verdict.risk,
+            deployment: watch.deployment.clone(),
+            summary: verdict::summary(&watch.deployment, &verdict, &considered, now),
+            evidence: verdict.evidence,
+            coverage: verdict.coverage,
+            guardrails,
+            considered,
+            shares: verdict.shares,
+            answer: None,
+        };
+        match self.threads.say(policy, said) {
+            Some(message) => publish(message, effects),
+            // Its thread has ended: people decided, and that stands.
+            None => {
+                let event = AuditEvent::Held { reason: Reason::AlreadySaid, would: action };
+                effects.push(audit(now, &watch.deployment, Some(watch), event));
             }
         }
     }
@@ -304,7 +399,8 @@ impl Engine {
         self.fleet.watch(&watch.deployment.env, &watch.deployment.service, -1);
         let Some(service) = self.fleet.find(&watch.deployment.env, &watch.deployment.service) else { return };
         self.logs.close(service, watch.found);
-        if watch.found {
+        // Small steps are learned, each of them: what added up is how the service is by now.
+        if watch.found && watch.sum.is_none() {
             learn::skip(&mut self.fleet, service, Watch::complete(now));
         }
     }
@@ -317,17 +413,6 @@ impl Engine {
         } else {
             None
         }
-    }
-
-    fn count(&mut self, counted: Counted) {
-        let vitals = &mut self.vitals;
-        *match counted {
-            Counted::Applied => &mut vitals.applied,
-            Counted::Late => &mut vitals.dropped_late,
-            Counted::Ahead => &mut vitals.dropped_ahead,
-            Counted::Duplicate => &mut vitals.dropped_duplicate,
-            Counted::Overflow => &mut vitals.dropped_overflow,
-        } += 1;
     }
 
     /// Keeps the vitals; what only decisions change is counted after these, not after each of a million samples.
@@ -346,26 +431,8 @@ impl Engine {
         vitals.watches_open = self.watches.count(now, Phase::Watching);
         vitals.cooldowns = self.gate.cooldowns(now) as u64;
         vitals.fleet_tokens = self.gate.fleet_tokens(policy, now);
+        vitals.threads_open = self.threads.open() as u64;
         vitals.windows = self.gate.windows(now) as u64;
-    }
-}
-
-enum Counted {
-    Applied,
-    Late,
-    Ahead,
-    Duplicate,
-    Overflow,
-}
-
-impl From<Result<Taken, Full>> for Counted {
-    fn from(taken: Result<Taken, Full>) -> Counted {
-        match taken {
-            Ok(Taken::Applied) => Counted::Applied,
-            Ok(Taken::Duplicate) => Counted::Duplicate,
-            Ok(Taken::Late) => Counted::Late,
-            Err(Full) => Counted::Overflow,
-        }
     }
 }
 
@@ -376,36 +443,23 @@ fn proposal<'a>(watch: &'a Watch, verdict: &Verdict) -> Proposal<'a> {
         verdict: verdict.kind,
         superseded: watch.superseded,
         weighty: verdict.evidence.iter().any(|each| each.weighty),
+        slow: !verdict.shares.is_empty(),
     }
 }
 
-fn say(
-    now: Time,
-    watch: &Watch,
-    verdict: Verdict,
-    action: Action,
-    guardrails: Guardrails,
-    considered: Vec<Considered>,
-    effects: &mut Vec<Effect>,
-) {
-    let summary = verdict::summary(&watch.deployment, &verdict, &considered, now);
-    let event = AuditEvent::Said { action, reasons: guardrails.reasons.clone() };
-    effects.push(Effect::Recommend(Box::new(Recommendation {
-        thread: watch.thread.clone(),
-        sequence: 0,
-        at: now,
-        lifecycle: Lifecycle::Issued,
-        action,
-        verdict: verdict.kind,
-        risk: verdict.risk,
-        deployment: watch.deployment.clone(),
-        summary,
-        evidence: verdict.evidence,
-        coverage: verdict.coverage,
-        guardrails,
-        considered,
-    })));
-    effects.push(audit(now, &watch.deployment, Some(watch), event));
+fn publish(said: Recommendation, effects: &mut Vec<Effect>) {
+    let event =
+        AuditEvent::Said { lifecycle: said.lifecycle, action: said.action, reasons: said.guardrails.reasons.clone() };
+    let entry = Audit {
+        at: said.at,
+        env: said.deployment.env.clone(),
+        service: said.deployment.service.clone(),
+        deployment: Some(said.deployment.id.clone()),
+        recommendation: Some(said.thread.clone()),
+        event,
+    };
+    effects.push(Effect::Recommend(Box::new(said)));
+    effects.push(Effect::Audit(entry));
 }
 
 fn audit(now: Time, deployment: &Deployment, watch: Option<&Watch>, event: AuditEvent) -> Effect {

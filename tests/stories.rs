@@ -102,6 +102,7 @@ fn tell(effect: &Effect, decided: &mut String) {
     let told = match effect {
         Effect::Recommend(said) => tell_recommendation(said, decided),
         Effect::Audit(audit) => tell_audit(audit, decided),
+        Effect::Heartbeat(_) => Ok(()),
     };
     told.expect("a string takes any text");
 }
@@ -112,6 +113,9 @@ fn tell_recommendation(said: &Recommendation, out: &mut String) -> std::fmt::Res
     write!(out, " {}: {}, {}", lifecycle.word(), verdict.word(), action.word())?;
     let reasons: Vec<_> = said.guardrails.reasons.iter().map(|reason| reason.word()).collect();
     writeln!(out, "{}{}", if reasons.is_empty() { "" } else { " because " }, reasons.join(", "))?;
+    if said.sequence > 0 {
+        return writeln!(out, "    {}", said.summary);
+    }
     if said.evidence.iter().any(|each| each.log.is_some()) {
         writeln!(out, "    {}", said.summary)?;
     }

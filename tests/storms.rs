@@ -13,7 +13,7 @@ use regressd::engine::Engine;
 use regressd::engine::effect::*;
 use regressd::engine::event::{DeploymentKind, Fact, Input};
 use regressd::engine::policy::RateLimit;
-use regressd::engine::time::Time;
+use regressd::engine::time::{Span, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use weather::{Climate, ORDERLY, QUIET, ROUGH, Storm};
@@ -102,6 +102,43 @@ fn every_deployment_is_answered_and_everything_said_is_written_down() {
 }
 
 #[test]
+fn what_was_asked_for_ends() {
+    each_seed(&ROUGH, |_, storm| {
+        let mut lasts: BTreeMap<Arc<str>, &Recommendation> = BTreeMap::new();
+        let mut asked = BTreeSet::new();
+        let effects = play_out(&storm, |_| false);
+        for said in effects.iter().filter_map(recommendation) {
+            if said.action != Action::None {
+                asked.insert(said.thread.clone());
+            }
+            if let Some(before) = lasts.insert(said.thread.clone(), said).filter(|before| is_last(before.lifecycle)) {
+                assert_eq!(before.lifecycle, said.lifecycle, "said after its end: {}", said.summary);
+            }
+        }
+        assert!(!asked.is_empty(), "nothing was asked for: it proves nothing");
+        for thread in asked {
+            assert!(is_last(lasts[&thread].lifecycle), "it never ended: {}", lasts[&thread].summary);
+        }
+    });
+}
+
+#[test]
+fn the_order_of_answers_changes_no_end() {
+    each_seed(&ORDERLY, |seed, storm| {
+        let plain = play(&storm, |_| false);
+        let asked = plain.iter().filter_map(asked_of_people);
+        let asked: Vec<_> = asked.map(|said| (said.at, said.thread.clone())).collect();
+        let mut noise = Noise::of(&format!("answers {seed}"));
+        let inorder = storm.answered(&asked, &mut noise, false);
+        let ends = ends(&play_out(&inorder, |_| false));
+        for _ in 0..3 {
+            assert_eq!(ends, self::ends(&play_out(&storm.answered(&asked, &mut noise, true), |_| false)));
+        }
+        assert!(ends.values().any(|end| *end == Lifecycle::Rejected), "nobody answered: it proves nothing");
+    });
+}
+
+#[test]
 fn a_rollback_is_never_rolled_back() {
     each_seed(&ROUGH, |_, storm| {
         for said in play(&storm, |_| false).iter().filter_map(asked_of_people) {
@@ -122,6 +159,7 @@ fn time_never_goes_back() {
             let at = match &effect {
                 Effect::Recommend(said) => said.at,
                 Effect::Audit(audit) => audit.at,
+                Effect::Heartbeat(beat) => beat.at,
             };
             assert!(at >= latest, "{effect:?} after {latest:?}");
             latest = at;
@@ -163,7 +201,11 @@ fn each_seed(climate: &Climate, law: impl Fn(u64, Storm)) {
 }
 
 /// Steps a storm through an engine, ticks in between; where `stops` says so, through a checkpoint and a new engine.
-fn play(storm: &Storm, mut stops: impl FnMut(usize) -> bool) -> Vec<Effect> {
+fn play(storm: &Storm, stops: impl FnMut(usize) -> bool) -> Vec<Effect> {
+    play_to_the_end(storm, stops).1
+}
+
+fn play_to_the_end(storm: &Storm, mut stops: impl FnMut(usize) -> bool) -> (Engine, Vec<Effect>) {
     let mut engine = Engine::default();
     let mut effects = Vec::new();
     for (number, input) in storm.inputs.iter().enumerate() {
@@ -180,7 +222,25 @@ fn play(storm: &Storm, mut stops: impl FnMut(usize) -> bool) -> Vec<Effect> {
     }
     let now = storm.inputs.last().map_or(Time(0), |input| input.now);
     engine.step(&storm.policy, &Input { now, fact: Fact::Drain }, &mut effects);
+    (engine, effects)
+}
+
+/// Goes on for a day: longer than anything that was asked for may stand.
+fn play_out(storm: &Storm, stops: impl FnMut(usize) -> bool) -> Vec<Effect> {
+    let (mut engine, mut effects) = play_to_the_end(storm, stops);
+    let end = storm.inputs.last().map_or(Time(0), |input| input.now) + Span::DAY;
+    while let Some(now) = engine.next_deadline().filter(|due| *due <= end) {
+        engine.step(&storm.policy, &Input { now, fact: Fact::Tick }, &mut effects);
+    }
     effects
+}
+
+fn ends(effects: &[Effect]) -> BTreeMap<Arc<str>, Lifecycle> {
+    effects.iter().filter_map(recommendation).map(|said| (said.deployment.id.clone(), said.lifecycle)).collect()
+}
+
+fn is_last(lifecycle: Lifecycle) -> bool {
+    !matches!(lifecycle, Lifecycle::Issued | Lifecycle::Updated | Lifecycle::Approved)
 }
 
 fn assert_same(one: &[Effect], other: &[Effect]) {
@@ -209,14 +269,14 @@ fn verdicts(effects: &[Effect]) -> BTreeMap<Arc<str>, VerdictKind> {
 fn recommendation(effect: &Effect) -> Option<&Recommendation> {
     match effect {
         Effect::Recommend(said) => Some(said),
-        Effect::Audit(_) => None,
+        Effect::Audit(_) | Effect::Heartbeat(_) => None,
     }
 }
 
 fn audit(effect: &Effect) -> Option<&Audit> {
     match effect {
         Effect::Audit(audit) => Some(audit),
-        Effect::Recommend(_) => None,
+        Effect::Recommend(_) | Effect::Heartbeat(_) => None,
     }
 }
 
@@ -226,6 +286,10 @@ fn regression(effect: &Effect) -> Option<&Recommendation> {
 
 /// Messages that want something done, as against those that tell what became of it.
 fn asked_of_people(effect: &Effect) -> Option<&Recommendation> {
-    let new = |said: &&Recommendation| matches!(said.lifecycle, Lifecycle::Issued | Lifecycle::Updated);
+    let follows = [Reason::NoAnswer, Reason::RollbackDidNotHelp];
+    let new = |said: &&Recommendation| {
+        let follows = said.answer.is_some() || said.guardrails.reasons.iter().any(|reason| follows.contains(reason));
+        matches!(said.lifecycle, Lifecycle::Issued | Lifecycle::Updated) && !follows
+    };
     regression(effect).filter(|said| said.action != Action::None).filter(new)
 }

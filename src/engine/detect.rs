@@ -10,7 +10,9 @@ pub mod arms;
 pub mod onset;
 pub mod peers;
 pub mod rare;
+pub mod recovery;
 pub mod silence;
+pub mod steps;
 
 use super::baseline::{HORIZONS, Sides};
 use super::character::{Character, Class, character};

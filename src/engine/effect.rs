@@ -3,8 +3,8 @@
 //! The shell publishes them in order and chooses nothing. Every enum here has a `word()`: the same word stands in the
 //! JSON, in the audit, in metric labels and in the docs.
 
-use super::event::Deployment;
-use super::time::Time;
+use super::event::{Decision, Deployment};
+use super::time::{Span, Time};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -12,10 +12,36 @@ use std::sync::Arc;
 pub enum Effect {
     Recommend(Box<Recommendation>),
     Audit(Audit),
+    Heartbeat(Box<Heartbeat>),
+}
+
+/// Alive, and what of: told every so often, whatever happens.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heartbeat {
+    pub at: Time,
+    /// Open watches, and threads that still ask for something.
+    pub watches: u64,
+    pub threads: u64,
+    pub services: u64,
+    /// How far the newest sample lay behind the log when it came; none before the first sample.
+    pub behind: Option<Span>,
+    /// Metrics, logs, deployments, control words: none where nothing ever came.
+    pub inputs: [Option<Spoken>; 4],
+    /// Services that have fallen silent within the last day, and the environment and name of the first of them.
+    pub silent: u64,
+    pub silent_services: Vec<(Arc<str>, Arc<str>)>,
+}
+
+/// When an input spoke last.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spoken {
+    pub last: Time,
+    /// That was more than five minutes ago.
+    pub silent: bool,
 }
 
 /// One message of a recommendation thread.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recommendation {
     /// The thread; derived from environment, service and deployment id.
     pub thread: Arc<str>,
@@ -38,10 +64,14 @@ pub struct Recommendation {
     pub guardrails: Guardrails,
     /// Of a regression: other deployments of the environment that were under watch at the time.
     pub considered: Vec<Considered>,
+    /// What each release did, where many add up; oldest first.
+    pub shares: Vec<Share>,
+    /// What somebody answered that this message follows from, and what became of it.
+    pub answer: Option<Answer>,
 }
 
 /// Another deployment that could have done it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Considered {
     pub deployment: Arc<Deployment>,
     pub standing: Standing,
@@ -57,6 +87,30 @@ words! {
         /// It was found to be a regression too.
         Suspected = "suspected",
     }
+}
+
+/// One of many regressions at once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Member {
+    pub service: Arc<str>,
+    pub deployment: Arc<str>,
+}
+
+/// One release's part in a change that several made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Share {
+    pub deployment: Arc<str>,
+    pub version: Option<Arc<str>>,
+    /// Relative to the level before it, as `min_change` means it.
+    pub change: f64,
+}
+
+/// A person's answer in a thread.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    pub by: Arc<str>,
+    pub decision: Decision,
+    pub outcome: Heard,
 }
 
 words! {
@@ -146,6 +200,18 @@ words! {
         ServiceLimit = "service_limit",
         /// The fleet's rate limit is used up.
         FleetLimit = "fleet_limit",
+        /// The service went back and forth between two versions: another rollback would be the next turn.
+        Flapping = "flapping",
+        /// Many releases did a little each: going back by one would not undo it.
+        SlowDegradation = "slow_degradation",
+        /// Many services of the environment got worse at once: this one speaks for all of them.
+        Storm = "storm",
+        /// Another one speaks for it in a storm.
+        Grouped = "grouped",
+        /// Nobody who may approved or rejected the rollback in time.
+        NoAnswer = "no_answer",
+        /// It was rolled back, and what had got worse is as bad as before.
+        RollbackDidNotHelp = "rollback_did_not_help",
     }
 }
 
@@ -164,6 +230,8 @@ words! {
         Silence = "silence",
         /// A kind of log line that was never seen before.
         NewTemplate = "new_template",
+        /// Releases that were each too small to matter, added up.
+        StepsAddUp = "steps_add_up",
     }
 }
 
@@ -182,7 +250,7 @@ words! {
 }
 
 /// One signal's contribution to a verdict.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
     /// The metric and its labels as one readable name.
     pub signal: String,
@@ -208,13 +276,13 @@ pub struct Evidence {
 }
 
 /// One kind of log line.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LogEvidence {
     /// The line with what varies masked as `<*>`.
     pub template: String,
     /// Hexadecimal; the same for the same template, everywhere and for ever.
     pub template_id: String,
-    pub severity: &'static str,
+    pub severity: Arc<str>,
     pub exception: Option<String>,
     /// The top frame of its stack trace.
     pub frame: Option<String>,
@@ -241,12 +309,20 @@ pub struct Coverage {
     pub lack: Option<Lack>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Guardrails {
     pub automation: Automation,
     pub requires_approval: bool,
+    /// How many must approve; 0 where nobody need.
+    pub approvals: u32,
+    /// Until when they are to answer; then it escalates.
+    pub answer_by: Option<Time>,
+    /// Whom to turn to if they don't, where the configuration names somebody.
+    pub escalate_to: Option<Arc<str>>,
     pub expires: Option<Time>,
     pub cooldown_until: Option<Time>,
+    /// In a storm: for whom it speaks, itself included.
+    pub members: Vec<Member>,
     pub reasons: Vec<Reason>,
 }
 
@@ -277,6 +353,7 @@ pub enum AuditEvent {
         would: Action,
     },
     Said {
+        lifecycle: Lifecycle,
         action: Action,
         reasons: Vec<Reason>,
     },
@@ -321,5 +398,13 @@ words! {
         Ended = "ended",
         /// There are as many windows as the limits allow.
         Overflow = "overflow",
+        /// Whoever said it may not decide this.
+        NotEntitled = "not_entitled",
+        /// Nobody was asked anything in this thread.
+        NotAsked = "not_asked",
+        /// It was decided before; the decision stands.
+        AlreadyDecided = "already_decided",
+        /// The thread has ended: expired, superseded, withdrawn, verified, or the rollback is under way.
+        TooLate = "too_late",
     }
 }

@@ -185,17 +185,20 @@ pub enum About {
     Deployment(Arc<str>),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Of two at the same moment the later in this list counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Feedback {
     Correct,
     FalseAlarm,
     Missed,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Decision {
-    Approved,
-    Rejected,
+words! {
+    /// What somebody decided about a recommendation.
+    pub enum Decision {
+        Approved = "approved",
+        Rejected = "rejected",
+    }
 }
 
 /// A stretch of time `[from, to)` declared for a scope.

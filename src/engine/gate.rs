@@ -7,9 +7,11 @@
 mod budget;
 mod flagged;
 mod quiet;
-mod recent;
+pub(in crate::engine) mod recent;
 mod route;
 mod said;
+mod storm;
+mod turns;
 mod windows;
 
 use super::effect::{Action, Automation, Guardrails, Heard, Reason, VerdictKind};
@@ -22,6 +24,8 @@ use route::{Route, route};
 use said::Said;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use storm::{Storms, Weather};
+use turns::Turns;
 use windows::{Kind, Windows};
 
 /// What somebody wants to say.
@@ -34,6 +38,8 @@ pub struct Proposal<'a> {
     pub superseded: bool,
     /// Something that users feel, or that was called critical, got worse.
     pub weighty: bool,
+    /// It took several releases: the last one's version is no worse than the others'.
+    pub slow: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +57,8 @@ pub struct Gate {
     windows: Windows,
     flagged: Flagged,
     quiet: Quiet,
+    turns: Turns,
+    storms: Storms,
     /// Deployments before it are learned from, not spoken of.
     stale_before: Option<Time>,
 }
@@ -59,6 +67,7 @@ impl Gate {
     pub fn ask(&mut self, policy: &Policy, now: Time, proposal: &Proposal) -> Answer {
         let deployment = proposal.deployment;
         match proposal.verdict {
+            VerdictKind::Regression if proposal.slow => {}
             VerdictKind::Regression => self.flagged.flag(deployment),
             VerdictKind::Clean => {
                 self.flagged.clear(deployment);
@@ -67,9 +76,15 @@ impl Gate {
             VerdictKind::Inconclusive => return self.inform(policy, proposal),
         }
         self.windows.prune(policy, now);
+        let weather = self.storms.note(policy, now, proposal);
         let level = policy.automation(&deployment.env, &deployment.service);
-        let route = route(level, &self.windows, &self.flagged, now, proposal);
-        match self.hold(policy, now, proposal, &route) {
+        let flapping = self.turns.flapping(policy, deployment);
+        let mut route = route(level, &self.windows, &self.flagged, flapping, now, proposal);
+        if weather == Weather::Leads && route.action != Action::None {
+            route.action = Action::Escalate;
+            route.reasons.push(Reason::Storm);
+        }
+        match self.hold(policy, now, proposal, &route, weather) {
             Some(reason) => Answer::Hold { reason, would: route.action },
             None => self.say(policy, now, proposal, level, route),
         }
@@ -88,20 +103,42 @@ impl Gate {
             Word::Freeze(window) => self.windows.declare(policy, now, Kind::Freeze, window),
             Word::Mute(window) => self.windows.declare(policy, now, Kind::Mute, window),
             Word::Context { window, .. } => self.windows.declare(policy, now, Kind::Context, window),
-            Word::Approval { recommendation, decision } => self.said.approve(recommendation, *decision),
             Word::Feedback { about, verdict, .. } => {
-                let (heard, deployment) = self.said.feed_back(about, *verdict);
-                if let (Feedback::FalseAlarm, Some(deployment)) = (verdict, deployment) {
-                    self.flagged.clear(deployment);
+                let (heard, deployment) = self.said.feed_back(about, control.at, *verdict);
+                match (verdict, deployment) {
+                    (Feedback::FalseAlarm, Some(deployment)) => self.flagged.clear(deployment),
+                    (Feedback::Correct | Feedback::Missed, Some(deployment)) => self.flagged.flag(deployment),
+                    (_, None) => {}
                 }
                 heard
             }
+            // What was said to somebody is the threads' affair.
+            Word::Approval { .. } => Heard::Unknown,
         }
     }
 
     /// The state is new: regressions of deployments before `since` are held as stale.
     pub fn cold_start(&mut self, since: Time) {
         self.stale_before = Some(since);
+    }
+
+    /// A deployment took effect.
+    pub fn deployed(&mut self, deployment: &Deployment) {
+        self.turns.deployed(deployment);
+    }
+
+    /// The thread that speaks for all in this environment's storm, if there is one.
+    pub fn leader(&self, policy: &Policy, now: Time, env: &str) -> Option<Arc<str>> {
+        self.storms.leader(policy, now, env).cloned()
+    }
+
+    /// Whether a thread that spoke may speak once more now; if so, it costs what speaking costs.
+    pub fn spend(&mut self, policy: &Policy, now: Time, thread: &Arc<str>, deployment: &Deployment) -> bool {
+        let free = self.quiet.holds(&policy.gate, now, thread, deployment).is_none();
+        if free {
+            self.quiet.charge(&policy.gate, now, thread, deployment);
+        }
+        free
     }
 
     /// Services and environments that are cooling down.
@@ -121,11 +158,11 @@ impl Gate {
 
     /// What was pushed out of memory by its limits: threads, cooldowns, buckets and flagged versions.
     pub fn forgotten(&self) -> u64 {
-        self.said.forgotten() + self.flagged.forgotten() + self.quiet.forgotten()
+        self.said.forgotten() + self.flagged.forgotten() + self.quiet.forgotten() + self.turns.forgotten()
     }
 
     /// The order of what holds a regression back.
-    fn hold(&self, policy: &Policy, now: Time, proposal: &Proposal, route: &Route) -> Option<Reason> {
+    fn hold(&self, policy: &Policy, now: Time, proposal: &Proposal, route: &Route, weather: Weather) -> Option<Reason> {
         let deployment = proposal.deployment;
         if self.said.stands(proposal.thread, proposal.verdict, route.action) {
             Some(Reason::AlreadySaid)
@@ -138,6 +175,8 @@ impl Gate {
         } else if route.action == Action::None {
             // In shadow nobody is asked for anything: it costs nothing and quiets nobody.
             None
+        } else if weather == Weather::Joins {
+            Some(Reason::Grouped)
         } else {
             self.quiet.holds(&policy.gate, now, proposal.thread, deployment)
         }
@@ -147,7 +186,11 @@ impl Gate {
         let Route { action, reasons } = route;
         let thread: Arc<str> = proposal.thread.into();
         self.said.say(&thread, proposal.verdict, action, proposal.deployment);
+        let leads = reasons.contains(&Reason::Storm);
         let mut guardrails = plain(level, reasons);
+        if leads {
+            guardrails.members = self.storms.lead(policy, now, &thread, &proposal.deployment.env);
+        }
         if action != Action::None {
             guardrails.requires_approval = action == Action::Rollback;
             guardrails.expires = Some(now + policy.gate.expires);
@@ -169,8 +212,18 @@ impl Gate {
 }
 
 fn plain(automation: Automation, reasons: Vec<Reason>) -> Guardrails {
-    Guardrails { automation, requires_approval: false, expires: None, cooldown_until: None, reasons }
+    Guardrails {
+        automation,
+        requires_approval: false,
+        approvals: 0,
+        answer_by: None,
+        escalate_to: None,
+        expires: None,
+        cooldown_until: None,
+        members: Vec::new(),
+        reasons,
+    }
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::engine) mod tests;

@@ -17,9 +17,13 @@ pub struct Policy {
     pub detection: DetectionPolicy,
     /// First match wins; no match means `advise`.
     pub automation: Vec<AutomationRule>,
+    /// First match wins; no match means that anybody may approve, and one is enough.
+    pub approvals: Vec<ApprovalRule>,
     pub gate: GatePolicy,
     pub privacy: Privacy,
     pub limits: Limits,
+    /// How often the heartbeat is told.
+    pub heartbeat: Span,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -58,6 +62,8 @@ pub struct DetectionPolicy {
     pub false_alarms_per_week: f64,
     /// The least history a signal needs before its own past is a yardstick.
     pub min_history: Span,
+    /// How many times the change that matters several releases may add up to before it is a regression.
+    pub steps_budget: f64,
 }
 
 impl DetectionPolicy {
@@ -75,6 +81,20 @@ pub struct AutomationRule {
     pub level: Automation,
 }
 
+/// Who approves a rollback, how many of them, how soon, and who is turned to if they don't.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApprovalRule {
+    pub service: Glob,
+    pub env: Glob,
+    /// Who may decide; empty means anybody.
+    pub by: Vec<Glob>,
+    /// How many must approve; 0 means that a rollback needs no approval.
+    pub required: u32,
+    /// How long they have.
+    pub within: Span,
+    pub escalate_to: Option<Arc<str>>,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct GatePolicy {
     /// After a recommendation, how long the same service and environment stays quiet.
@@ -83,6 +103,13 @@ pub struct GatePolicy {
     pub fleet_limit: RateLimit,
     /// How long a recommendation stands before it expires.
     pub expires: Span,
+    /// The least time between two messages that update one recommendation.
+    pub update_every: Span,
+    /// So many regressions in one environment within so long are a storm: one speaks for all.
+    pub storm_size: usize,
+    pub storm_window: Span,
+    /// Two versions that take turns within this time are flapping.
+    pub flapping: Span,
 }
 
 /// A token bucket: `burst` at once, refilled at `per_hour`.
@@ -126,16 +153,23 @@ impl Default for Policy {
                 false_alarm_rate: 0.005,
                 false_alarms_per_week: 1.0,
                 min_history: Span::minutes(15),
+                steps_budget: 1.5,
             },
             automation: Vec::new(),
+            approvals: Vec::new(),
             gate: GatePolicy {
                 cooldown: Span::minutes(30),
                 service_limit: RateLimit { burst: 2, per_hour: 1.0 },
                 fleet_limit: RateLimit { burst: 10, per_hour: 10.0 },
                 expires: Span::HOUR,
+                update_every: Span::minutes(10),
+                storm_size: 8,
+                storm_window: Span::minutes(10),
+                flapping: Span(6 * Span::HOUR.0),
             },
             privacy: Privacy { mask_addresses: false, mask_dead_letters: true },
             limits: Limits { services: 10_000, signals: 50_000, series: 200_000, watches: 1_000, windows: 1_000 },
+            heartbeat: Span::minutes(5),
         }
     }
 }
@@ -146,6 +180,25 @@ impl Policy {
             .iter()
             .find(|rule| rule.env.matches(env) && rule.service.matches(service))
             .map_or(Automation::Advise, |rule| rule.level)
+    }
+
+    pub fn approval(&self, env: &str, service: &str) -> ApprovalRule {
+        let rule = self.approvals.iter().find(|rule| rule.env.matches(env) && rule.service.matches(service));
+        rule.cloned().unwrap_or_default()
+    }
+}
+
+impl Default for ApprovalRule {
+    fn default() -> ApprovalRule {
+        let any = || Glob("*".into());
+        let within = Span::minutes(30);
+        ApprovalRule { service: any(), env: any(), by: Vec::new(), required: 1, within, escalate_to: None }
+    }
+}
+
+impl ApprovalRule {
+    pub fn entitles(&self, by: &str) -> bool {
+        self.by.is_empty() || self.by.iter().any(|who| who.matches(by))
     }
 }
 

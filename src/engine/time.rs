@@ -39,9 +39,21 @@ impl Span {
 impl Time {
     pub const MIN: Time = Time(i64::MIN);
 
+    /// Unix time in seconds.
+    pub fn as_seconds(self) -> f64 {
+        self.0 as f64 / 1_000.0
+    }
+
     /// The start of the interval of length `width` that holds this moment.
     pub fn floor(self, width: Span) -> Time {
         Time(self.0 - self.0.rem_euclid(width.0.max(1)))
+    }
+}
+
+impl Add for Span {
+    type Output = Span;
+    fn add(self, other: Span) -> Span {
+        Span(self.0.saturating_add(other.0))
     }
 }
 

@@ -5,8 +5,9 @@
 //! look counted: a union bound. Whether it may be said is the gate's affair.
 
 use super::detect::Findings;
-use super::effect::{Considered, Coverage, Evidence, Lack, LogEvidence, Method, Standing, VerdictKind};
+use super::effect::{Considered, Coverage, Evidence, Lack, LogEvidence, Method, Share, Standing, VerdictKind};
 use super::event::Deployment;
+use super::ledger::Sum;
 use super::time::{Span, Time};
 
 /// A watch that could not have seen a signal double has seen nothing.
@@ -22,6 +23,19 @@ pub struct Verdict {
     pub risk: f64,
     pub evidence: Vec<Evidence>,
     pub coverage: Vec<Coverage>,
+    /// What each release did, where it took several.
+    pub shares: Vec<Share>,
+}
+
+/// Steps of several releases that passed their budget together.
+pub fn of_steps(sum: Sum) -> Verdict {
+    Verdict {
+        kind: VerdictKind::Regression,
+        risk: risk(sum.evidence.strength),
+        evidence: vec![sum.evidence],
+        coverage: Vec::new(),
+        shares: sum.shares,
+    }
 }
 
 /// The verdict so far; `None` while there is no regression and the watch goes on.
@@ -36,7 +50,7 @@ pub fn so_far(level: f64, findings: &Findings) -> Option<Verdict> {
         }
         evidence.truncate(SHOWN);
         let risk = risk(strongest.strength);
-        Verdict { kind: VerdictKind::Regression, risk, evidence, coverage: Vec::new() }
+        Verdict { kind: VerdictKind::Regression, risk, evidence, coverage: Vec::new(), shares: Vec::new() }
     })
 }
 
@@ -74,7 +88,7 @@ pub fn at_the_end(level: f64, findings: Findings, overflowed: bool, superseded: 
     }
     let kind = if saw && !overflowed { VerdictKind::Clean } else { VerdictKind::Inconclusive };
     let risk = findings.evidence.first().map_or(0.02, |strongest| risk(strongest.strength)).min(0.5);
-    Verdict { kind, risk, evidence: Vec::new(), coverage }
+    Verdict { kind, risk, evidence: Vec::new(), coverage, shares: Vec::new() }
 }
 
 /// Surprise as a probability of harm: 0.5 where one watch in ten would show as much by chance.
@@ -87,6 +101,10 @@ pub fn summary(deployment: &Deployment, verdict: &Verdict, considered: &[Conside
     let version = deployment.version.as_deref().unwrap_or("(no version)");
     let subject = format!("{} {version} in {} ({})", deployment.service, deployment.env, deployment.id);
     match (verdict.kind, verdict.evidence.first()) {
+        (_, Some(evidence)) if !verdict.shares.is_empty() => {
+            let (count, steps) = (verdict.shares.len(), each_share(&verdict.shares));
+            format!("{subject}: {} over {count} releases ({steps})", in_words(evidence))
+        }
         (VerdictKind::Regression, Some(evidence)) => {
             let minutes = (evidence.onset - deployment.at).as_minutes().max(0.0).round();
             let symptom = verdict.evidence.iter().skip(1).find(|each| each.log.is_none() && each.weighty);
@@ -139,6 +157,13 @@ fn new_in_words(log: &LogEvidence) -> String {
         (Some(exception), None) => format!("new {exception}: \"{}\"", log.template),
         (None, _) => format!("new {} \"{}\"", log.severity, log.template),
     }
+}
+
+fn each_share(shares: &[Share]) -> String {
+    let share = |share: &Share| {
+        format!("{} {:+.1} %", share.version.as_deref().unwrap_or(&share.deployment), 100.0 * share.change)
+    };
+    shares.iter().map(share).collect::<Vec<_>>().join(", ")
 }
 
 fn in_words(evidence: &Evidence) -> String {

@@ -6,6 +6,7 @@
 use super::detect::SETTLING;
 use super::effect::{Reason, VerdictKind};
 use super::event::Deployment;
+use super::ledger::Sum;
 use super::time::{Span, Time};
 use super::window::{Minute, minute_of, start_of};
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,10 @@ pub struct Watch {
     pub begun: bool,
     /// Watches a week over the whole fleet, as known when it was opened.
     pub weekly: f64,
+    /// Its steps were entered in the ledger.
+    pub entered: bool,
+    /// With the releases before it, it passed a budget that it did not pass alone.
+    pub sum: Option<Sum>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +66,8 @@ impl Watch {
             ended: None,
             begun: false,
             weekly,
+            entered: false,
+            sum: None,
         };
         watch.reschedule(now);
         watch

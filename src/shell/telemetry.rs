@@ -9,7 +9,7 @@ mod families;
 mod tests;
 
 use crate::engine::Vitals;
-use crate::engine::effect::{Action, Audit, AuditEvent, Effect, Reason, VerdictKind};
+use crate::engine::effect::{Action, Audit, AuditEvent, Effect, Lifecycle, Reason, VerdictKind};
 use crate::wire::inbound::{Kind, RejectReason};
 use families::Families;
 use prometheus::{Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
@@ -58,6 +58,11 @@ pub struct Metrics {
     cooldowns: IntGauge,
     fleet_tokens: Gauge,
     windows: IntGauge,
+    lifecycle: IntCounterVec,
+    threads: IntGauge,
+    heartbeat: Gauge,
+    silent_services: IntGauge,
+    input_silent: GaugeVec,
     services: IntGauge,
     signals: IntGauge,
     series: IntGauge,
@@ -93,15 +98,16 @@ impl Metrics {
             dropped: new.counters("dropped_total", "Facts that were decoded and not used.", &["reason"]),
             seen: Mutex::default(),
             dead_letters: new.counters("dead_letters_total", "Messages that can't be taken.", &["kind", "reason"]),
-            lag_messages: new.int_gauges(
-                "consumer_lag_messages",
-                "Messages in a partition that were not taken yet.",
-                &["topic", "partition"],
-            ),
+            lag_messages: new.int_gauges("consumer_lag_messages", "Messages not taken yet.", &["topic", "partition"]),
             lag_seconds: new.gauge("consumer_lag_seconds", "How far the latest message taken lies behind the clock."),
             watches: new.int_gauges("watches", "Deployments under watch.", &["phase"]),
             verdicts: new.counters("verdicts_total", "Verdicts, before anything was asked of the gate.", &["verdict"]),
-            recommendations: new.counters("recommendations_total", "Messages of threads.", &["action", "verdict"]),
+            recommendations: new.counters("recommendations_total", "Recommendations issued.", &["action", "verdict"]),
+            lifecycle: new.counters("thread_messages_total", "Messages of recommendation threads.", &["lifecycle"]),
+            threads: new.int_gauge("threads_open", "Recommendations that still ask for something."),
+            heartbeat: new.gauge("heartbeat_timestamp_seconds", "The event time of the last heartbeat."),
+            silent_services: new.int_gauge("silent_services", "Services that fell silent within the last day."),
+            input_silent: new.gauges("input_silent", "Nothing came for five minutes: 1 or 0.", &["kind"]),
             held: new.counters("held_total", "Recommendations held back by a guardrail.", &["reason"]),
             cooldowns: new.int_gauge("cooldowns_active", "Services that are quiet after a recommendation."),
             fleet_tokens: new.gauge("fleet_tokens", "Recommendations left to the fleet at this moment."),
@@ -166,6 +172,9 @@ impl Metrics {
                 self.recommendations.with_label_values(&[action.word(), verdict.word()]);
             }
         }
+        for lifecycle in Lifecycle::ALL {
+            self.lifecycle.with_label_values(&[lifecycle.word()]);
+        }
         for reason in Reason::ALL {
             self.held.with_label_values(&[reason.word()]);
         }
@@ -197,13 +206,25 @@ impl Metrics {
     pub fn observe_effect(&self, effect: &Effect) {
         match effect {
             Effect::Recommend(said) => {
-                self.recommendations.with_label_values(&[said.action.word(), said.verdict.word()]).inc();
+                self.lifecycle.with_label_values(&[said.lifecycle.word()]).inc();
+                // What becomes of it later is no further recommendation.
+                if said.lifecycle == Lifecycle::Issued && said.answer.is_none() {
+                    self.recommendations.with_label_values(&[said.action.word(), said.verdict.word()]).inc();
+                }
             }
             Effect::Audit(Audit { event: AuditEvent::Verdict { kind, .. }, .. }) => {
                 self.verdicts.with_label_values(&[kind.word()]).inc();
             }
             Effect::Audit(Audit { event: AuditEvent::Held { reason, .. }, .. }) => {
                 self.held.with_label_values(&[reason.word()]).inc();
+            }
+            Effect::Heartbeat(beat) => {
+                self.heartbeat.set(beat.at.as_seconds());
+                self.silent_services.set(beat.silent as i64);
+                for (input, (_, kind)) in beat.inputs.iter().zip(KINDS) {
+                    let silent = input.is_some_and(|input| input.silent);
+                    self.input_silent.with_label_values(&[kind]).set(f64::from(u8::from(silent)));
+                }
             }
             Effect::Audit(_) => {}
         }
@@ -232,6 +253,7 @@ impl Metrics {
             (&self.watches.with_label_values(&["watching"]), vitals.watches_open),
             (&self.cooldowns, vitals.cooldowns),
             (&self.windows, vitals.windows),
+            (&self.threads, vitals.threads_open),
             (&self.services, vitals.services),
             (&self.signals, vitals.signals),
             (&self.series, vitals.series),

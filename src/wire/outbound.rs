@@ -6,10 +6,12 @@
 mod audit;
 mod cloud_event;
 mod dead_letter;
+mod heartbeat;
 mod recommendation;
 
 pub use audit::audit;
 pub use dead_letter::{Position, dead_letter};
+pub use heartbeat::heartbeat;
 pub use recommendation::recommendation;
 
 use std::sync::Arc;

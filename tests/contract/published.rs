@@ -2,10 +2,10 @@
 
 use super::{directory, expect};
 use regressd::engine::effect::*;
-use regressd::engine::event::{Deployment, DeploymentKind};
+use regressd::engine::event::{Decision, Deployment, DeploymentKind};
 use regressd::engine::time::{Span, Time};
 use regressd::wire::inbound::{RejectReason, Rejected};
-use regressd::wire::outbound::{Message, Position, Stamp, audit, dead_letter, recommendation};
+use regressd::wire::outbound::{Message, Position, Stamp, audit, dead_letter, heartbeat, recommendation};
 use std::fmt::Write as _;
 
 const BEGIN: Time = Time(1_790_000_000_000);
@@ -18,6 +18,8 @@ fn recommendations() {
         ("log", from_logs()),
         ("clean", clean()),
         ("inconclusive", inconclusive()),
+        ("approved", approved()),
+        ("slow", slow()),
     ] {
         check(&format!("recommendation-{name}"), &recommendation(&said, &stamp()));
     }
@@ -49,7 +51,7 @@ fn audits() {
         ("watch_opened", AuditEvent::WatchOpened { until: BEGIN + Span::HOUR }),
         ("verdict", AuditEvent::Verdict { kind: VerdictKind::Regression, risk: 0.98 }),
         ("held", AuditEvent::Held { reason: Reason::Cooldown, would: Action::Rollback }),
-        ("said", AuditEvent::Said { action: Action::Escalate, reasons: vec![Reason::Advise, Reason::Freeze] }),
+        ("said", said()),
         ("watch_closed", AuditEvent::WatchClosed { kind: VerdictKind::Clean }),
         ("not_watched", AuditEvent::NotWatched { why: NotWatched::Duplicate }),
         ("heard", AuditEvent::Heard { word: "feedback", by, outcome: Heard::Taken }),
@@ -64,6 +66,27 @@ fn audits() {
         };
         check(&format!("audit-{name}"), &audit(&entry, &stamp()));
     }
+}
+
+#[test]
+fn heartbeats() {
+    let last = BEGIN - Span::minutes(7);
+    let beat = Heartbeat {
+        at: BEGIN,
+        watches: 3,
+        threads: 1,
+        services: 42,
+        behind: Some(Span::seconds(2)),
+        inputs: [Some(Spoken { last: BEGIN, silent: false }), Some(Spoken { last, silent: true }), None, None],
+        silent: 1,
+        silent_services: vec![("prod".into(), "checkout".into())],
+    };
+    check("heartbeat", &heartbeat(&beat, &stamp()));
+}
+
+fn said() -> AuditEvent {
+    let reasons = vec![Reason::Advise, Reason::Freeze];
+    AuditEvent::Said { lifecycle: Lifecycle::Issued, action: Action::Escalate, reasons }
 }
 
 #[test]
@@ -132,11 +155,43 @@ fn regression() -> Recommendation {
         guardrails: Guardrails {
             automation: Automation::Recommend,
             requires_approval: true,
+            approvals: 1,
+            answer_by: Some(BEGIN + Span::minutes(30)),
+            escalate_to: Some("on-call".into()),
             expires: Some(BEGIN + Span::HOUR),
             cooldown_until: Some(BEGIN + Span::minutes(30)),
+            members: Vec::new(),
             reasons: Vec::new(),
         },
         considered: Vec::new(),
+        shares: Vec::new(),
+        answer: None,
+    }
+}
+
+fn slow() -> Recommendation {
+    let share = |deployment: &str, version: &str, change| Share {
+        deployment: deployment.into(),
+        version: Some(version.into()),
+        change,
+    };
+    let mut said = regression();
+    said.evidence.truncate(1);
+    said.evidence[0].method = Method::StepsAddUp;
+    said.guardrails.reasons = vec![Reason::SlowDegradation, Reason::Storm];
+    said.guardrails.members = vec![Member { service: "checkout".into(), deployment: "deploy-7781".into() }];
+    let shares = vec![share("deploy-7780", "1.41.3", 0.0149), share("deploy-7781", "1.42.0", 0.0161)];
+    Recommendation { action: Action::Escalate, shares, ..said }
+}
+
+fn approved() -> Recommendation {
+    Recommendation {
+        sequence: 1,
+        at: BEGIN + Span::minutes(12),
+        lifecycle: Lifecycle::Approved,
+        summary: "checkout 1.42.0 in prod (deploy-7781): approved by ana".into(),
+        answer: Some(Answer { by: "ana".into(), decision: Decision::Approved, outcome: Heard::Taken }),
+        ..regression()
     }
 }
 
@@ -150,7 +205,7 @@ fn from_logs() -> Recommendation {
     let log = LogEvidence {
         template: "java.lang.NullPointerException: coupon <*> is null @ PriceService.apply".into(),
         template_id: "00f1e2d3c4b5a697".into(),
-        severity: "error",
+        severity: "error".into(),
         exception: Some("NullPointerException".into()),
         frame: Some("PriceService.apply".into()),
         examples: vec!["java.lang.NullPointerException: coupon 17 is null\n\tat com.shop.PriceService.apply".into()],
@@ -188,8 +243,12 @@ fn clean() -> Recommendation {
         guardrails: Guardrails {
             automation: Automation::Shadow,
             requires_approval: false,
+            approvals: 0,
+            answer_by: None,
+            escalate_to: None,
             expires: None,
             cooldown_until: None,
+            members: Vec::new(),
             reasons: vec![Reason::Shadow],
         },
         ..regression()

@@ -6,7 +6,7 @@
 use crate::series;
 use regressd::engine::effect::Automation;
 use regressd::engine::event::*;
-use regressd::engine::policy::{AutomationRule, Glob, Policy, RateLimit, SignalRule, Worse};
+use regressd::engine::policy::{ApprovalRule, AutomationRule, Glob, Policy, RateLimit, SignalRule, Worse};
 use regressd::engine::time::{Span, Time};
 
 /// Monday, 2026-09-21 00:00 UTC: stories tell times from here.
@@ -236,6 +236,11 @@ fn configure(policy: &mut Policy, rest: &mut Words) {
         "detection.false_alarm_rate" => policy.detection.false_alarm_rate = rest.number(),
         "detection.false_alarms_per_week" => policy.detection.false_alarms_per_week = rest.number(),
         "gate.cooldown" => policy.gate.cooldown = rest.span(),
+        "approvals" => policy.approvals.push(approvals(rest)),
+        "gate.update_every" => policy.gate.update_every = rest.span(),
+        "gate.storm_size" => policy.gate.storm_size = rest.number() as usize,
+        "gate.storm_window" => policy.gate.storm_window = rest.span(),
+        "gate.flapping" => policy.gate.flapping = rest.span(),
         "gate.expires" => policy.gate.expires = rest.span(),
         "gate.service_limit" => policy.gate.service_limit = rate(rest),
         "gate.fleet_limit" => policy.gate.fleet_limit = rate(rest),
@@ -245,6 +250,19 @@ fn configure(policy: &mut Policy, rest: &mut Words) {
         "signal" => policy.signals.push(signal(rest)),
         other => panic!("no key: {other} in: {}", rest.line),
     }
+}
+
+/// `REQUIRED SPAN [of a,b] [then WHO]`
+fn approvals(rest: &mut Words) -> ApprovalRule {
+    let mut rule = ApprovalRule { required: rest.number() as u32, within: rest.span(), ..ApprovalRule::default() };
+    while let Some(option) = rest.optional() {
+        match option {
+            "of" => rule.by = rest.next("who").split(',').map(|who| Glob(who.into())).collect(),
+            "then" => rule.escalate_to = Some(rest.next("who").into()),
+            other => panic!("nothing about approvals: {other} in: {}", rest.line),
+        }
+    }
+    rule
 }
 
 /// `BURST PER_HOUR`

@@ -5,6 +5,7 @@
 use crate::noise::Noise;
 use regressd::engine::effect::Automation;
 use regressd::engine::event::*;
+use regressd::engine::fingerprint::thread_id;
 use regressd::engine::policy::{AutomationRule, Glob, Policy, RateLimit};
 use regressd::engine::time::{Span, Time};
 use std::sync::Arc;
@@ -71,6 +72,13 @@ impl Climate {
         }
         if self.people {
             inputs.extend((0..8).map(|_| self.declaration(&mut noise)));
+            for deployment in &deployments {
+                let (env, service) = (&deployment.env, &deployment.service);
+                let thread: Arc<str> = thread_id(env, service, &deployment.id).into();
+                let now = deployment.at + minutes(4 + noise.below(30));
+                let word = answers(0, &thread, now).swap_remove(noise.below(6) as usize);
+                inputs.extend((noise.unit() < 0.5).then_some(Input { now, fact: Fact::Control(word) }));
+            }
         }
         inputs.sort_by_key(|input| input.now);
         Storm { policy: self.policy(seed, &mut noise), inputs, deployments }
@@ -173,6 +181,24 @@ impl Climate {
 }
 
 impl Storm {
+    /// With people's answers to what was asked, each a minute later: approvals, rejections, opinions, windows, some of
+    /// them told twice. Shuffled, the same words arrive within their minute in another order, and twice elsewhere.
+    pub fn answered(&self, asked: &[(Time, Arc<str>)], noise: &mut Noise, shuffle: bool) -> Storm {
+        let mut inputs = self.inputs.clone();
+        for (number, (at, thread)) in asked.iter().enumerate() {
+            let now = *at + Span::seconds(20);
+            let mut words: Vec<_> = answers(number, thread, now).into_iter().map(Fact::Control).collect();
+            if shuffle {
+                words.push(words[noise.below(words.len() as u64) as usize].clone());
+                (1..words.len()).rev().for_each(|last| words.swap(last, noise.below(last as u64 + 1) as usize));
+            }
+            inputs.extend(words.into_iter().map(|fact| Input { now, fact }));
+        }
+        // Stable: what came at one moment stays in its order.
+        inputs.sort_by_key(|input| input.now);
+        Storm { policy: self.policy.clone(), inputs, deployments: self.deployments.clone() }
+    }
+
     /// The same facts; samples arrive up to four fifths of the allowed lateness later, each by its own delay.
     pub fn shuffled(&self, seed: u64) -> Storm {
         let mut noise = Noise::of(&format!("delays {seed}"));
@@ -184,6 +210,31 @@ impl Storm {
         inputs.sort_by_key(|input| input.now);
         Storm { policy: self.policy.clone(), inputs, deployments: self.deployments.clone() }
     }
+}
+
+/// What three people have to say about a thread.
+fn answers(number: usize, thread: &Arc<str>, now: Time) -> Vec<Control> {
+    let recommendation = thread.clone();
+    let approval = |by: &str, decision| {
+        let word = Word::Approval { recommendation: recommendation.clone(), decision };
+        Control { at: now, by: Some(by.into()), word }
+    };
+    let feedback = |at, verdict| {
+        let about = About::Recommendation(recommendation.clone());
+        Control { at, by: Some("ana".into()), word: Word::Feedback { about, verdict, comment: None } }
+    };
+    let window = Window { scope: Scope::default(), from: now, to: now + Span::minutes(9), reason: None };
+    let mut words = vec![
+        approval("ana", Decision::Approved),
+        approval("ben", Decision::Approved),
+        feedback(now, Feedback::Correct),
+        feedback(now - Span::seconds(5), Feedback::FalseAlarm),
+        Control { at: now, by: Some("cleo".into()), word: Word::Freeze(window) },
+    ];
+    if number.is_multiple_of(2) {
+        words.push(approval("ana", Decision::Rejected));
+    }
+    words
 }
 
 fn sample(at: Time, service: usize, instance: &'static str, metric: &'static str, reading: Reading) -> Input<'static> {

@@ -17,7 +17,14 @@ pub struct Route {
     pub reasons: Vec<Reason>,
 }
 
-pub fn route(level: Automation, windows: &Windows, flagged: &Flagged, now: Time, proposal: &Proposal) -> Route {
+pub fn route(
+    level: Automation,
+    windows: &Windows,
+    flagged: &Flagged,
+    flapping: bool,
+    now: Time,
+    proposal: &Proposal,
+) -> Route {
     let deployment = proposal.deployment;
     let mut reasons = Vec::new();
     match level {
@@ -44,6 +51,12 @@ pub fn route(level: Automation, windows: &Windows, flagged: &Flagged, now: Time,
     }
     if deployment.kind == DeploymentKind::Rollback {
         reasons.push(Reason::RollbackOfRollback);
+    }
+    if proposal.slow {
+        reasons.push(Reason::SlowDegradation);
+    }
+    if flapping {
+        reasons.push(Reason::Flapping);
     }
     let action = match (level, reasons.is_empty()) {
         (Automation::Shadow, _) => Action::None,

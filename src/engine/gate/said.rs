@@ -1,10 +1,12 @@
 //! What was said, thread by thread, and what people answered.
 //!
-//! It keeps anything from being said twice and ties approvals and feedback to what they speak of. It judges nothing.
+//! It keeps anything from being said twice and ties feedback to what it speaks of. It judges nothing; what became of a
+//! recommendation, and who approved it, is the threads' affair.
 
 use super::recent::Recent;
 use crate::engine::effect::{Action, Heard, VerdictKind};
-use crate::engine::event::{About, Decision, Deployment, Feedback};
+use crate::engine::event::{About, Deployment, Feedback};
+use crate::engine::time::Time;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -24,8 +26,8 @@ struct Thread {
     verdict: VerdictKind,
     action: Action,
     deployment: Deployment,
-    decision: Option<Decision>,
-    feedback: Option<Feedback>,
+    /// What people thought of it, and when the one who said it last said so.
+    feedback: Option<(Time, Feedback)>,
 }
 
 impl Said {
@@ -35,34 +37,28 @@ impl Said {
     }
 
     pub fn say(&mut self, thread: &Arc<str>, verdict: VerdictKind, action: Action, deployment: &Deployment) {
-        let (decision, feedback) = self.threads.get(thread).map_or((None, None), |t| (t.decision, t.feedback));
-        let said = Thread { verdict, action, deployment: deployment.clone(), decision, feedback };
+        let feedback = self.threads.get(thread).and_then(|thread| thread.feedback);
+        let said = Thread { verdict, action, deployment: deployment.clone(), feedback };
         self.threads.insert(thread.clone(), said, LIMIT);
         self.deployments.insert(deployment.id.clone(), thread.clone(), LIMIT);
     }
 
-    pub fn approve(&mut self, thread: &str, decision: Decision) -> Heard {
-        match self.threads.get_mut(thread) {
-            None => Heard::Unknown,
-            Some(said) if said.decision == Some(decision) => Heard::Repeated,
-            Some(said) => {
-                said.decision = Some(decision);
-                Heard::Taken
-            }
-        }
-    }
-
-    /// With the deployment it was about, if it was taken.
-    pub fn feed_back(&mut self, about: &About, feedback: Feedback) -> (Heard, Option<&Deployment>) {
+    /// With the deployment it was about, if it was taken. The latest word counts, in whichever order they arrive.
+    pub fn feed_back(&mut self, about: &About, at: Time, feedback: Feedback) -> (Heard, Option<&Deployment>) {
         let thread = match about {
             About::Recommendation(thread) => Some(thread),
             About::Deployment(id) => self.deployments.get(id),
         };
         match thread.and_then(|thread| self.threads.get_mut(thread)) {
             None => (Heard::Unknown, None),
-            Some(said) if said.feedback == Some(feedback) => (Heard::Repeated, None),
+            Some(said) if said.feedback.is_some_and(|(_, known)| known == feedback) => {
+                // The later of two equal words stands, lest one between them win.
+                said.feedback = said.feedback.max(Some((at, feedback)));
+                (Heard::Repeated, None)
+            }
+            Some(said) if said.feedback > Some((at, feedback)) => (Heard::AlreadyDecided, None),
             Some(said) => {
-                said.feedback = Some(feedback);
+                said.feedback = Some((at, feedback));
                 (Heard::Taken, Some(&said.deployment))
             }
         }

@@ -3,7 +3,7 @@
 //! Each test asks the gate itself; the arithmetic of the rooms below is tested where it stands.
 
 use super::*;
-use crate::engine::event::{About, ContextKind, Decision, DeploymentKind, Scope, Window};
+use crate::engine::event::{About, ContextKind, DeploymentKind, Scope, Window};
 use crate::engine::policy::{AutomationRule, Glob, RateLimit};
 use crate::engine::time::Span;
 
@@ -38,7 +38,7 @@ fn policy(level: Automation) -> Policy {
 }
 
 fn propose<'a>(deployment: &'a Deployment, verdict: VerdictKind) -> Proposal<'a> {
-    Proposal { thread: &deployment.id, deployment, verdict, superseded: false, weighty: true }
+    Proposal { thread: &deployment.id, deployment, verdict, superseded: false, weighty: true, slow: false }
 }
 
 /// The answer in short: the action or the hold, then its reasons.
@@ -77,8 +77,12 @@ fn a_rollback_comes_with_its_guardrails() {
     let guardrails = Guardrails {
         automation: Automation::Recommend,
         requires_approval: true,
+        approvals: 0,
+        answer_by: None,
+        escalate_to: None,
         expires: Some(minutes(65)),
         cooldown_until: Some(minutes(35)),
+        members: vec![],
         reasons: vec![],
     };
     assert_eq!(answer, Answer::Say { action: Action::Rollback, guardrails });
@@ -272,17 +276,16 @@ fn the_last_word_of_a_held_regression() {
 #[test]
 fn answers_from_people() {
     let (mut gate, policy) = (Gate::default(), policy(Automation::Recommend));
-    let approval = |decision| Word::Approval { recommendation: "d".into(), decision };
-    assert_eq!(hear(&mut gate, &policy, 0, approval(Decision::Approved)), Heard::Unknown);
     ask(&mut gate, &policy, 1, &deployed("a", "d"));
-    assert_eq!(hear(&mut gate, &policy, 2, approval(Decision::Approved)), Heard::Taken);
-    assert_eq!(hear(&mut gate, &policy, 3, approval(Decision::Approved)), Heard::Repeated);
-    assert_eq!(hear(&mut gate, &policy, 4, approval(Decision::Rejected)), Heard::Taken, "the latest counts");
     let missed =
         |id: &str| Word::Feedback { about: About::Deployment(id.into()), verdict: Feedback::Missed, comment: None };
     assert_eq!(hear(&mut gate, &policy, 5, missed("nobody")), Heard::Unknown);
     assert_eq!(hear(&mut gate, &policy, 5, missed("d")), Heard::Taken);
     assert_eq!(hear(&mut gate, &policy, 6, missed("d")), Heard::Repeated);
+    let about = |id: &str| About::Recommendation(id.into());
+    let word = |verdict| Word::Feedback { about: about("d"), verdict, comment: None };
+    assert_eq!(hear(&mut gate, &policy, 4, word(Feedback::Correct)), Heard::AlreadyDecided, "an older word");
+    assert_eq!(hear(&mut gate, &policy, 7, word(Feedback::Correct)), Heard::Taken, "the latest counts");
 }
 
 #[test]

@@ -388,7 +388,7 @@ impl<'a> Look<'a> {
             log: Some(Box::new(LogEvidence {
                 template: template.text.to_string(),
                 template_id: format!("{:016x}", template.id),
-                severity: level,
+                severity: level.into(),
                 exception: template.exception.as_deref().map(Into::into),
                 frame: template.frame.as_deref().map(Into::into),
                 examples: tally.iter().flat_map(|tally| &tally.examples).map(|each| each.to_string()).collect(),

@@ -152,6 +152,14 @@ pub fn glob(leaf: &Leaf) -> Outcome<Glob> {
     }
 }
 
+/// Up to 64 patterns.
+pub fn globs(leaf: &Leaf) -> Outcome<Vec<Glob>> {
+    match leaf.items() {
+        Some(items) if items.len() <= 64 => each(&items, glob),
+        _ => leaf.wrong("a pattern or a list of at most 64"),
+    }
+}
+
 /// A name that may stand in a URI path and in a consumer group: letters, digits, `.`, `_`, `-`.
 pub fn name(leaf: &Leaf) -> Outcome<String> {
     match leaf.text().filter(|text| is_name(text)) {

@@ -8,7 +8,8 @@ use super::section::{Render, Section};
 use super::{Config, Http, Kafka, Log, PastDeployments, State, Topics};
 use crate::engine::effect::Automation;
 use crate::engine::policy::{
-    AutomationRule, DetectionPolicy, GatePolicy, Glob, Limits, Policy, Privacy, RateLimit, SignalRule, WatchPolicy,
+    ApprovalRule, AutomationRule, DetectionPolicy, GatePolicy, Glob, Limits, Policy, Privacy, RateLimit, SignalRule,
+    WatchPolicy,
 };
 use crate::engine::time::Span;
 use std::collections::{BTreeMap, BTreeSet};
@@ -147,9 +148,11 @@ fn policy(root: &mut Section, defaults: Policy) -> Policy {
         signals: signals(root.list("signals", RULES_MAX)),
         detection: detection(root.section("detection"), defaults.detection),
         automation: automation(root.list("automation", RULES_MAX)),
+        approvals: approvals(root.list("approvals", RULES_MAX)),
         gate: gate(root.section("gate"), defaults.gate),
         privacy: privacy(root.section("privacy"), defaults.privacy),
         limits: limits(root.section("limits"), defaults.limits),
+        heartbeat: heartbeat(root.section("heartbeat"), defaults.heartbeat),
     }
 }
 
@@ -196,6 +199,7 @@ fn detection(mut section: Section, defaults: DetectionPolicy) -> DetectionPolicy
             defaults.false_alarms_per_week,
             form::positive(10_000.0),
         ),
+        steps_budget: section.read("steps_budget", defaults.steps_budget, form::positive(100.0)),
         min_history: section.read("min_history", defaults.min_history, form::duration(Span::MINUTE..=WEEK)),
     };
     section.done();
@@ -221,15 +225,42 @@ fn automation(sections: Vec<Section>) -> Vec<AutomationRule> {
     rules
 }
 
+fn approvals(sections: Vec<Section>) -> Vec<ApprovalRule> {
+    let defaults = ApprovalRule::default();
+    let mut rules = Vec::new();
+    for mut section in sections {
+        rules.push(ApprovalRule {
+            service: section.read("service", defaults.service.clone(), form::glob),
+            env: section.read("env", defaults.env.clone(), form::glob),
+            by: section.read("by", defaults.by.clone(), form::globs),
+            required: section.read("required", u64::from(defaults.required), form::count(0..=20)) as u32,
+            within: section.read("within", defaults.within, form::duration(Span::MINUTE..=WEEK)),
+            escalate_to: section.optional("escalate_to", form::name).map(Into::into),
+        });
+        section.done();
+    }
+    rules
+}
+
 fn gate(mut section: Section, defaults: GatePolicy) -> GatePolicy {
     let gate = GatePolicy {
         cooldown: section.read("cooldown", defaults.cooldown, form::duration(SECOND..=WEEK)),
         expires: section.read("expires", defaults.expires, form::duration(Span::MINUTE..=WEEK)),
+        update_every: section.read("update_every", defaults.update_every, form::duration(Span::MINUTE..=WEEK)),
+        storm_size: section.read("storm_size", defaults.storm_size as u64, form::count(2..=1_000)) as usize,
+        storm_window: section.read("storm_window", defaults.storm_window, form::duration(Span::MINUTE..=Span::DAY)),
+        flapping: section.read("flapping", defaults.flapping, form::duration(Span::MINUTE..=WEEK)),
         service_limit: rate_limit(section.section("service_limit"), defaults.service_limit),
         fleet_limit: rate_limit(section.section("fleet_limit"), defaults.fleet_limit),
     };
     section.done();
     gate
+}
+
+fn heartbeat(mut section: Section, default: Span) -> Span {
+    let every = section.read("every", default, form::duration(Span::MINUTE..=Span::DAY));
+    section.done();
+    every
 }
 
 fn rate_limit(mut section: Section, defaults: RateLimit) -> RateLimit {

@@ -265,6 +265,7 @@ render! {
     f64: x => x.to_string();
     Span: span => render_span(*span);
     Glob: glob => glob.0.to_string();
+    Vec<Glob>: globs => globs.iter().map(|glob| &*glob.0).collect::<Vec<_>>().join(",");
     PathBuf: path => path.display().to_string();
     SocketAddr: address => address.to_string();
     Worse: worse => match worse {

@@ -30,6 +30,8 @@ struct AuditFields<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     risk: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    lifecycle: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     action: Option<&'static str>,
     /// What would have been said, had it not been held.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,6 +61,7 @@ impl<'a> AuditFields<'a> {
             until: None,
             verdict: None,
             risk: None,
+            lifecycle: None,
             action: None,
             would: None,
             reason: None,
@@ -76,9 +79,14 @@ impl<'a> AuditFields<'a> {
             AuditEvent::Held { reason, would } => {
                 AuditFields { reason: Some(reason.word()), would: Some(would.word()), ..bare }
             }
-            AuditEvent::Said { action, reasons } => {
+            AuditEvent::Said { lifecycle, action, reasons } => {
                 let reasons = reasons.iter().map(|reason| reason.word()).collect();
-                AuditFields { action: Some(action.word()), reasons: Some(reasons), ..bare }
+                AuditFields {
+                    lifecycle: Some(lifecycle.word()),
+                    action: Some(action.word()),
+                    reasons: Some(reasons),
+                    ..bare
+                }
             }
             AuditEvent::WatchClosed { kind } => AuditFields { verdict: Some(kind.word()), ..bare },
             AuditEvent::NotWatched { why } => AuditFields { reason: Some(why.word()), ..bare },

@@ -4,13 +4,14 @@
 
 use super::cloud_event::{DecisionField, message, readable, rfc3339, rounded};
 use super::{Message, Stamp};
-use crate::engine::effect::{Considered, Coverage, Evidence, Guardrails, LogEvidence, Recommendation};
+use crate::engine::effect::{Answer, Considered, Coverage, Evidence, Guardrails, LogEvidence, Recommendation, Share};
 use crate::engine::event::Deployment;
 use serde::Serialize;
 
 pub fn recommendation(said: &Recommendation, stamp: &Stamp) -> Message {
     let data = RecommendationFields {
         recommendation: &said.thread,
+        sequence: said.sequence,
         lifecycle: said.lifecycle.word(),
         action: said.action.word(),
         verdict: said.verdict.word(),
@@ -20,7 +21,9 @@ pub fn recommendation(said: &Recommendation, stamp: &Stamp) -> Message {
         evidence: said.evidence.iter().map(EvidenceFields::of).collect(),
         coverage: said.coverage.iter().map(CoverageFields::of).collect(),
         considered: said.considered.iter().map(ConsideredFields::of).collect(),
+        shares: said.shares.iter().map(ShareFields::of).collect(),
         guardrails: GuardrailFields::of(&said.guardrails),
+        answer: said.answer.as_ref().map(AnswerFields::of),
         decision: DecisionField::of(stamp),
     };
     let about = (&*said.deployment.env, &*said.deployment.service);
@@ -31,6 +34,8 @@ pub fn recommendation(said: &Recommendation, stamp: &Stamp) -> Message {
 #[derive(Serialize)]
 struct RecommendationFields<'a> {
     recommendation: &'a str,
+    /// Counts the thread's messages from 0.
+    sequence: u32,
     lifecycle: &'static str,
     action: &'static str,
     verdict: &'static str,
@@ -44,8 +49,42 @@ struct RecommendationFields<'a> {
     coverage: Vec<CoverageFields<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     considered: Vec<ConsideredFields<'a>>,
-    guardrails: GuardrailFields,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    shares: Vec<ShareFields<'a>>,
+    guardrails: GuardrailFields<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answer: Option<AnswerFields<'a>>,
     decision: DecisionField<'a>,
+}
+
+/// What one release did, where many add up.
+#[derive(Serialize)]
+struct ShareFields<'a> {
+    deployment: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'a str>,
+    #[serde(serialize_with = "rounded")]
+    change: f64,
+}
+
+impl ShareFields<'_> {
+    fn of(share: &Share) -> ShareFields<'_> {
+        ShareFields { deployment: &share.deployment, version: share.version.as_deref(), change: share.change }
+    }
+}
+
+/// Whose answer the message follows from, and what became of it.
+#[derive(Serialize)]
+struct AnswerFields<'a> {
+    by: &'a str,
+    decision: &'static str,
+    outcome: &'static str,
+}
+
+impl AnswerFields<'_> {
+    fn of(answer: &Answer) -> AnswerFields<'_> {
+        AnswerFields { by: &answer.by, decision: answer.decision.word(), outcome: answer.outcome.word() }
+    }
 }
 
 #[derive(Serialize)]
@@ -112,7 +151,7 @@ struct EvidenceFields<'a> {
 struct LogFields<'a> {
     template: &'a str,
     template_id: &'a str,
-    severity: &'static str,
+    severity: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     exception: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -133,7 +172,7 @@ impl LogFields<'_> {
         LogFields {
             template: &log.template,
             template_id: &log.template_id,
-            severity: log.severity,
+            severity: &log.severity,
             exception: log.exception.as_deref(),
             frame: log.frame.as_deref(),
             examples: &log.examples,
@@ -208,24 +247,51 @@ impl ConsideredFields<'_> {
 }
 
 #[derive(Serialize)]
-struct GuardrailFields {
+struct GuardrailFields<'a> {
     automation: &'static str,
     requires_approval: bool,
+    #[serde(skip_serializing_if = "is_zero")]
+    approvals: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answer_by: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    escalate_to: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cooldown_until: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    members: Vec<MemberFields<'a>>,
     reasons: Vec<&'static str>,
 }
 
-impl GuardrailFields {
-    fn of(guardrails: &Guardrails) -> GuardrailFields {
+/// One of many regressions at once.
+#[derive(Serialize)]
+struct MemberFields<'a> {
+    service: &'a str,
+    deployment: &'a str,
+}
+
+impl GuardrailFields<'_> {
+    fn of(guardrails: &Guardrails) -> GuardrailFields<'_> {
         GuardrailFields {
             automation: guardrails.automation.word(),
             requires_approval: guardrails.requires_approval,
+            approvals: guardrails.approvals,
+            answer_by: guardrails.answer_by.map(rfc3339),
+            escalate_to: guardrails.escalate_to.as_deref(),
             expires: guardrails.expires.map(rfc3339),
             cooldown_until: guardrails.cooldown_until.map(rfc3339),
+            members: guardrails
+                .members
+                .iter()
+                .map(|member| MemberFields { service: &member.service, deployment: &member.deployment })
+                .collect(),
             reasons: guardrails.reasons.iter().map(|reason| reason.word()).collect(),
         }
     }
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }

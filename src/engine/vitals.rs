@@ -1,0 +1,66 @@
+//! What can be seen of the engine from outside, for metrics: levels and counters, and nothing that decides.
+
+use super::fleet::Full;
+use super::series::Taken;
+use super::time::Time;
+use serde::{Deserialize, Serialize};
+
+/// Counters count since the state was created.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Vitals {
+    pub services: u64,
+    pub signals: u64,
+    pub series: u64,
+    pub watches_warming: u64,
+    pub watches_open: u64,
+    pub cooldowns: u64,
+    /// Tokens left in the fleet's bucket.
+    pub fleet_tokens: f64,
+    pub windows: u64,
+    /// Kinds of log lines known.
+    pub templates: u64,
+    /// Log lines of kinds for which there was no room.
+    pub lines_homeless: u64,
+    /// Recommendations that still ask for something.
+    pub threads_open: u64,
+    /// Facts taken into a window; the rest is dropped for a reason below.
+    pub applied: u64,
+    pub dropped_late: u64,
+    pub dropped_ahead: u64,
+    pub dropped_duplicate: u64,
+    pub dropped_overflow: u64,
+    /// The latest moment that the log has told of.
+    pub now: Time,
+}
+
+impl Vitals {
+    pub fn count(&mut self, counted: Counted) {
+        *match counted {
+            Counted::Applied => &mut self.applied,
+            Counted::Late => &mut self.dropped_late,
+            Counted::Ahead => &mut self.dropped_ahead,
+            Counted::Duplicate => &mut self.dropped_duplicate,
+            Counted::Overflow => &mut self.dropped_overflow,
+        } += 1;
+    }
+}
+
+/// What became of a sample or a log line.
+pub enum Counted {
+    Applied,
+    Late,
+    Ahead,
+    Duplicate,
+    Overflow,
+}
+
+impl From<Result<Taken, Full>> for Counted {
+    fn from(taken: Result<Taken, Full>) -> Counted {
+        match taken {
+            Ok(Taken::Applied) => Counted::Applied,
+            Ok(Taken::Duplicate) => Counted::Duplicate,
+            Ok(Taken::Late) => Counted::Late,
+            Err(Full) => Counted::Overflow,
+        }
+    }
+}
