@@ -285,9 +285,10 @@ impl Engine {
                 let deployment = &*watch.deployment;
                 findings.evidence.retain(|each| self.logs.confirms(policy, service, owner, deployment, now, each));
                 findings.add(self.logs.evidence(policy, service, owner, deployment, now));
+                watch.hear(&mut findings.heard);
                 findings
             }
-            None => detect::Findings { evidence: Vec::new(), coverage: Vec::new() },
+            None => detect::Findings::default(),
         }
     }
 

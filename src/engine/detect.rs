@@ -21,7 +21,7 @@ use super::event::Deployment;
 use super::fleet::Fleet;
 use super::policy::Policy;
 use super::service::{Instance, Service};
-use super::signal::Signal;
+use super::signal::{Nature, Signal};
 use super::window::{Minute, minute_of, start_of};
 use arms::Arms;
 
@@ -65,11 +65,18 @@ pub struct Finding {
     pub samples_current: u64,
     pub instances: Vec<u32>,
     pub onset: Minute,
+    /// Where it is one of several that look over windows of different lengths.
+    pub horizon: Option<usize>,
 }
 
+/// The strongest evidence of each horizon, 0 where there is none.
+pub type Heard = [f64; HORIZONS.len()];
+
+#[derive(Default)]
 pub struct Findings {
     pub evidence: Vec<Evidence>,
     pub coverage: Vec<Coverage>,
+    pub heard: Heard,
 }
 
 impl Findings {
@@ -103,18 +110,23 @@ pub fn look(
     let settled = settled(service, start);
     let mut look = Look { fleet, policy, service, deployment, start, settled, upto, length, arms, judged: 0.0, level };
     look.judged = judged(&look);
-    let (mut evidence, mut coverage) = (Vec::new(), Vec::new());
+    let (mut evidence, mut coverage, mut heard) = (Vec::new(), Vec::new(), Heard::default());
     for (place, signal) in service.signals.iter().enumerate() {
         let character = character(policy, &signal.metric, signal.class);
         for track in 0..signal.tracks.len() {
             let (found, seen) = judge(&look, place, track, &character);
-            evidence.extend(found.and_then(|finding| look.put_into_words(finding, &character)));
+            let horizon = found.as_ref().and_then(|finding| finding.horizon);
+            let worded = found.and_then(|finding| look.put_into_words(finding, &character));
+            if let (Some(horizon), Some(worded)) = (horizon.filter(|_| signal.nature != Nature::Events), &worded) {
+                heard[horizon] = worded.strength.max(heard[horizon]);
+            }
+            evidence.extend(worded);
             coverage.push(seen);
         }
     }
     evidence.extend(silence::silence(&look).into_iter().map(|finding| look.word_silence(finding)));
     evidence.sort_by(|a, b| b.strength.total_cmp(&a.strength));
-    Findings { evidence, coverage }
+    Findings { evidence, coverage, heard }
 }
 
 /// The strongest finding about one track, and what could have been seen.

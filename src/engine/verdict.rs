@@ -4,7 +4,7 @@
 //! harmless deployments (the tighter of a watch's budget and its share of the fleet's), every signal, side, horizon and
 //! look counted: a union bound. Whether it may be said is the gate's affair.
 
-use super::detect::Findings;
+use super::detect::{Findings, Heard};
 use super::effect::{Considered, Coverage, Evidence, Lack, LogEvidence, Method, Share, Standing, VerdictKind};
 use super::event::Deployment;
 use super::ledger::Sum;
@@ -42,16 +42,29 @@ pub fn of_steps(sum: Sum) -> Verdict {
 pub fn so_far(level: f64, findings: &Findings) -> Option<Verdict> {
     let bar = -level.log10();
     let strongest = findings.evidence.first()?;
-    (strongest.strength >= bar).then(|| {
+    let together = together(&findings.heard);
+    let strength = strongest.strength.max(together);
+    // What was heard earlier only counts while something still tells of it.
+    let enough = strongest.strength >= bar || (together >= bar && strongest.strength >= 0.5 * bar);
+    enough.then(|| {
         let mut evidence: Vec<_> =
             findings.evidence.iter().filter(|each| each.strength >= 0.5 * bar).cloned().collect();
         if let Some(cause) = probable_cause(&evidence, bar) {
             evidence[..=cause].rotate_right(1);
         }
         evidence.truncate(SHOWN);
-        let risk = risk(strongest.strength);
+        let risk = risk(strength);
         Verdict { kind: VerdictKind::Regression, risk, evidence, coverage: Vec::new(), shares: Vec::new() }
     })
+}
+
+/// Several horizons that each tell of something rare tell more than one of them: the reciprocals of their chances are
+/// added up (the harmonic mean p-value, Wilson 2019: at such levels as good as valid under dependence). Never less than
+/// the strongest alone.
+fn together(heard: &Heard) -> f64 {
+    let strongest = heard.iter().copied().fold(0.0, f64::max);
+    let sum: f64 = heard.iter().filter(|each| **each > 0.0).map(|each| 10f64.powf(each - strongest)).sum();
+    strongest + sum.max(1.0).log10()
 }
 
 /// The piece of evidence that explains the rest best: a new kind of error, sure enough by itself, that did not begin
@@ -204,6 +217,14 @@ fn short(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn horizons_that_agree_tell_more_than_one() {
+        assert_eq!(together(&[0.0; 4]), 0.0);
+        assert!((together(&[2.0, 0.0, 0.0, 0.0]) - 2.0).abs() < 1e-9);
+        assert!((together(&[2.0, 2.0, 0.0, 0.0]) - 2.301).abs() < 1e-3);
+        assert!(together(&[0.1, 0.1, 2.2, 0.0]) < 2.21);
+    }
 
     #[test]
     fn numbers_for_people() {

@@ -3,7 +3,7 @@
 //! Knows its life cycle and when it is due; sees and judges nothing itself. Warming is the time in which starting up
 //! excuses much; then it watches; a newer deployment of the same service ends it early.
 
-use super::detect::SETTLING;
+use super::detect::{Heard, SETTLING};
 use super::effect::{Reason, VerdictKind};
 use super::event::Deployment;
 use super::ledger::Sum;
@@ -36,6 +36,8 @@ pub struct Watch {
     pub ended: Option<VerdictKind>,
     /// What it is held against was noted.
     pub begun: bool,
+    /// The strongest evidence of each horizon so far.
+    pub heard: Heard,
     /// Watches a week over the whole fleet, as known when it was opened.
     pub weekly: f64,
     /// Its steps were entered in the ledger.
@@ -65,12 +67,21 @@ impl Watch {
             superseded: false,
             ended: None,
             begun: false,
+            heard: Heard::default(),
             weekly,
             entered: false,
             sum: None,
         };
         watch.reschedule(now);
         watch
+    }
+
+    /// Adds what a look has found to what was heard before, on both sides.
+    pub fn hear(&mut self, heard: &mut Heard) {
+        for (before, now) in self.heard.iter_mut().zip(heard) {
+            *before = before.max(*now);
+            *now = *before;
+        }
     }
 
     /// The first minute that lies wholly after the change.

@@ -108,6 +108,7 @@ fn at_horizon(
         samples_current: width as u64,
         instances: Vec::new(),
         onset: onset::onset(ring, scale, look.start, look.upto, up),
+        horizon: Some(horizon),
     };
     if horizon == 0 && failures && !is_jump(&finding, scale.is_mirrored()) {
         return;

@@ -336,6 +336,7 @@ impl Pair<'_> {
             samples_current: (width * self.new.len()) as u64,
             instances: self.new.to_vec(),
             onset: self.onset(scale, expected, size, up),
+            horizon: Some(horizon),
         };
         if compared.finding.as_ref().is_none_or(|best| finding.surprise() > best.surprise()) {
             compared.finding = Some(finding);
@@ -409,6 +410,7 @@ impl Pair<'_> {
             samples_current: all,
             instances: self.new.to_vec(),
             onset: first,
+            horizon: None,
         })
     }
 }

@@ -73,6 +73,7 @@ pub fn rare_events(look: &Look, place: usize, track: usize, character: &Characte
         samples_current: minutes,
         instances: Vec::new(),
         onset: eventful[0],
+        horizon: None,
     })
 }
 
