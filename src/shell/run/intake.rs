@@ -212,9 +212,11 @@ impl Intake {
     fn follow_rebalance(&mut self) -> bool {
         let Some(changes) = self.consumer.changes() else { return false };
         self.joined = true;
+        let mut assigned = Vec::new();
         for change in changes {
             match change {
                 Change::Assigned(slot) => {
+                    assigned.push(slot);
                     let partition = self.consumer.partition(slot);
                     self.align.assign(slot, partition.topic.clone(), partition.number);
                 }
@@ -225,6 +227,8 @@ impl Intake {
                 }
             }
         }
+        // A partition that was taken away while it was paused comes back paused, and nobody else would resume it.
+        self.consumer.resume(assigned);
         true
     }
 
