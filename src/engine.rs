@@ -285,7 +285,7 @@ impl Engine {
                 let deployment = &*watch.deployment;
                 findings.evidence.retain(|each| self.logs.confirms(policy, service, owner, deployment, now, each));
                 findings.add(self.logs.evidence(policy, service, owner, deployment, now));
-                watch.hear(&mut findings.heard);
+                watch.join(&mut findings.by_horizon);
                 findings
             }
             None => detect::Findings::default(),

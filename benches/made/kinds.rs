@@ -86,7 +86,8 @@ pub struct Source {
     slow: f64,
     burst: f64,
     minutes_between_bursts: f64,
-    total: f64,
+    /// What a counter has counted; zero again when its process starts anew.
+    pub total: f64,
 }
 
 impl Source {
@@ -130,12 +131,6 @@ impl Source {
             minutes_between_bursts,
             total: total.round(),
         }
-    }
-
-    /// The process starts anew: counters begin at zero. Not every user of this file lets processes start.
-    #[allow(dead_code)]
-    pub fn restart(&mut self) {
-        self.total = 0.0;
     }
 
     /// The reading of `minute`, `worse` noises worse than it would have been.

@@ -123,7 +123,7 @@ impl History {
             for (pod, source) in sources.iter_mut().enumerate() {
                 let hit = self.hit(place, pod, minute);
                 if hit.restarts {
-                    source.restart();
+                    source.total = 0.0;
                 }
                 // The second signal is there to be innocent.
                 let reading = source.next(minute, if order == 0 { hit.worse } else { 0.0 });

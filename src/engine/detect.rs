@@ -70,13 +70,13 @@ pub struct Finding {
 }
 
 /// The strongest evidence of each horizon, 0 where there is none.
-pub type Heard = [f64; HORIZONS.len()];
+pub type ByHorizon = [f64; HORIZONS.len()];
 
 #[derive(Default)]
 pub struct Findings {
     pub evidence: Vec<Evidence>,
     pub coverage: Vec<Coverage>,
-    pub heard: Heard,
+    pub by_horizon: ByHorizon,
 }
 
 impl Findings {
@@ -110,7 +110,7 @@ pub fn look(
     let settled = settled(service, start);
     let mut look = Look { fleet, policy, service, deployment, start, settled, upto, length, arms, judged: 0.0, level };
     look.judged = judged(&look);
-    let (mut evidence, mut coverage, mut heard) = (Vec::new(), Vec::new(), Heard::default());
+    let (mut evidence, mut coverage, mut by_horizon) = (Vec::new(), Vec::new(), ByHorizon::default());
     for (place, signal) in service.signals.iter().enumerate() {
         let character = character(policy, &signal.metric, signal.class);
         for track in 0..signal.tracks.len() {
@@ -118,7 +118,7 @@ pub fn look(
             let horizon = found.as_ref().and_then(|finding| finding.horizon);
             let worded = found.and_then(|finding| look.put_into_words(finding, &character));
             if let (Some(horizon), Some(worded)) = (horizon.filter(|_| signal.nature != Nature::Events), &worded) {
-                heard[horizon] = worded.strength.max(heard[horizon]);
+                by_horizon[horizon] = worded.strength.max(by_horizon[horizon]);
             }
             evidence.extend(worded);
             coverage.push(seen);
@@ -126,7 +126,7 @@ pub fn look(
     }
     evidence.extend(silence::silence(&look).into_iter().map(|finding| look.word_silence(finding)));
     evidence.sort_by(|a, b| b.strength.total_cmp(&a.strength));
-    Findings { evidence, coverage, heard }
+    Findings { evidence, coverage, by_horizon }
 }
 
 /// The strongest finding about one track, and what could have been seen.

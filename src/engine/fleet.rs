@@ -143,11 +143,7 @@ impl Fleet {
     /// Works out all bins of a service and of its environment's others up to a minute.
     pub fn settle_env(&mut self, service: usize, upto: Minute) {
         let env = self.services[service].env.clone();
-        for each in self.services.iter_mut().filter(|each| each.env == env) {
-            for signal in 0..each.signals.len() {
-                each.settle(signal, upto);
-            }
-        }
+        self.services.iter_mut().filter(|each| each.env == env).for_each(|each| each.settle_all(upto));
     }
 
     fn make(

@@ -10,7 +10,7 @@ mod quiet;
 pub(in crate::engine) mod recent;
 mod route;
 mod said;
-mod storm;
+pub(in crate::engine) mod storm;
 mod turns;
 mod windows;
 

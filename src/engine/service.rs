@@ -227,6 +227,11 @@ impl Service {
         self.instances.get(instance as usize).is_some_and(|each| each.first <= minute && minute <= each.last)
     }
 
+    /// Works out the service's bins of all signals, up to and including `upto`.
+    pub fn settle_all(&mut self, upto: Minute) {
+        (0..self.signals.len()).for_each(|signal| self.settle(signal, upto));
+    }
+
     /// Works out the service's bins of a signal, from what changed up to and including `upto`.
     pub fn settle(&mut self, place: usize, upto: Minute) {
         let Some(signal) = self.signals.get(place) else { return };

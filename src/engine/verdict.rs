@@ -4,7 +4,7 @@
 //! harmless deployments (the tighter of a watch's budget and its share of the fleet's), every signal, side, horizon and
 //! look counted: a union bound. Whether it may be said is the gate's affair.
 
-use super::detect::{Findings, Heard};
+use super::detect::{ByHorizon, Findings};
 use super::effect::{Considered, Coverage, Evidence, Lack, LogEvidence, Method, Share, Standing, VerdictKind};
 use super::event::Deployment;
 use super::ledger::Sum;
@@ -42,9 +42,9 @@ pub fn of_steps(sum: Sum) -> Verdict {
 pub fn so_far(level: f64, findings: &Findings) -> Option<Verdict> {
     let bar = -level.log10();
     let strongest = findings.evidence.first()?;
-    let together = together(&findings.heard);
+    let together = together(&findings.by_horizon);
     let strength = strongest.strength.max(together);
-    // What was heard earlier only counts while something still tells of it.
+    // What was found earlier only counts while something still tells of it.
     let enough = strongest.strength >= bar || (together >= bar && strongest.strength >= 0.5 * bar);
     enough.then(|| {
         let mut evidence: Vec<_> =
@@ -61,9 +61,9 @@ pub fn so_far(level: f64, findings: &Findings) -> Option<Verdict> {
 /// Several horizons that each tell of something rare tell more than one of them: the reciprocals of their chances are
 /// added up (the harmonic mean p-value, Wilson 2019: at such levels as good as valid under dependence). Never less than
 /// the strongest alone.
-fn together(heard: &Heard) -> f64 {
-    let strongest = heard.iter().copied().fold(0.0, f64::max);
-    let sum: f64 = heard.iter().filter(|each| **each > 0.0).map(|each| 10f64.powf(each - strongest)).sum();
+fn together(by_horizon: &ByHorizon) -> f64 {
+    let strongest = by_horizon.iter().copied().fold(0.0, f64::max);
+    let sum: f64 = by_horizon.iter().filter(|each| **each > 0.0).map(|each| 10f64.powf(each - strongest)).sum();
     strongest + sum.max(1.0).log10()
 }
 

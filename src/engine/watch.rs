@@ -3,7 +3,7 @@
 //! Knows its life cycle and when it is due; sees and judges nothing itself. Warming is the time in which starting up
 //! excuses much; then it watches; a newer deployment of the same service ends it early.
 
-use super::detect::{Heard, SETTLING};
+use super::detect::{ByHorizon, SETTLING};
 use super::effect::{Reason, VerdictKind};
 use super::event::Deployment;
 use super::ledger::Sum;
@@ -37,7 +37,7 @@ pub struct Watch {
     /// What it is held against was noted.
     pub begun: bool,
     /// The strongest evidence of each horizon so far.
-    pub heard: Heard,
+    pub by_horizon: ByHorizon,
     /// Watches a week over the whole fleet, as known when it was opened.
     pub weekly: f64,
     /// Its steps were entered in the ledger.
@@ -67,7 +67,7 @@ impl Watch {
             superseded: false,
             ended: None,
             begun: false,
-            heard: Heard::default(),
+            by_horizon: ByHorizon::default(),
             weekly,
             entered: false,
             sum: None,
@@ -76,9 +76,9 @@ impl Watch {
         watch
     }
 
-    /// Adds what a look has found to what was heard before, on both sides.
-    pub fn hear(&mut self, heard: &mut Heard) {
-        for (before, now) in self.heard.iter_mut().zip(heard) {
+    /// Joins what a look has found with what was found before; both sides then hold the strongest.
+    pub fn join(&mut self, found: &mut ByHorizon) {
+        for (before, now) in self.by_horizon.iter_mut().zip(found) {
             *before = before.max(*now);
             *now = *before;
         }

@@ -13,7 +13,7 @@ use crate::engine::event::Deployment;
 use crate::engine::service::Service;
 use crate::engine::signal::{Nature, Signal};
 use crate::engine::stats::{log10_binomial_tail, log10_count_tail};
-use crate::engine::window::Minute;
+use crate::engine::window::{Bin, Minute};
 
 /// Who carries the change and who runs beside, by place in the service's list of instances.
 #[derive(Clone, Debug, Default)]
@@ -77,6 +77,12 @@ impl Both {
     }
 }
 
+/// What an instance's bin adds to its arm: a gauge counts once a minute, however often it was read.
+pub fn weighed(signal: &Signal, bin: &Bin) -> (f64, f64) {
+    let weight = if signal.nature == Nature::Gauge { 1.0 / f64::from(bin.den.max(1e-9)) } else { 1.0 };
+    (f64::from(bin.num) * weight, f64::from(bin.den) * weight)
+}
+
 /// The minutes over `[from, upto]` that both arms have, in order.
 fn side_by_side(
     service: &Service,
@@ -92,11 +98,10 @@ fn side_by_side(
     for (arm, is_new) in [(new, true), (old, false)] {
         for &instance in arm {
             service.bins_of(signal, track, instance, from, upto, |bin| {
-                let weight = if signal.nature == Nature::Gauge { 1.0 / f64::from(bin.den.max(1e-9)) } else { 1.0 };
                 if let Some(both) = minutes.get_mut((bin.minute - from) as usize) {
                     let sum = if is_new { &mut both.ours } else { &mut both.theirs };
-                    sum.0 += f64::from(bin.num) * weight;
-                    sum.1 += f64::from(bin.den) * weight;
+                    let (num, den) = weighed(signal, &bin);
+                    (sum.0, sum.1) = (sum.0 + num, sum.1 + den);
                 }
             });
         }
@@ -195,8 +200,8 @@ fn worse_than_itself(look: &Look, finding: &Finding, one: u32, character: &Chara
     let Some(scale) = signal.tracks[finding.track].baseline.scale() else { return true };
     let (mut count, mut sum) = (0, (0.0, 0.0));
     look.service.bins_of(signal, finding.track, one, look.start - 62, look.start - 2, |bin| {
-        let weight = if signal.nature == Nature::Gauge { 1.0 / f64::from(bin.den.max(1e-9)) } else { 1.0 };
-        (count, sum) = (count + 1, (sum.0 + f64::from(bin.num) * weight, sum.1 + f64::from(bin.den) * weight));
+        let (num, den) = weighed(signal, &bin);
+        (count, sum) = (count + 1, (sum.0 + num, sum.1 + den));
     });
     let Some(before) = ratio([sum].into_iter()).filter(|_| count >= PAST) else { return true };
     let change = scale.relative_change(before, finding.current);

@@ -18,8 +18,7 @@ const RECENT_RARE: Minute = 15;
 /// True if every signal that can answer is back, false if one is not, none while none can answer. Only minutes from
 /// `since` up to and including `upto` count.
 pub fn recovered(fleet: &mut Fleet, place: usize, evidence: &[Evidence], since: Minute, upto: Minute) -> Option<bool> {
-    let owner = &mut fleet.services[place];
-    (0..owner.signals.len()).for_each(|signal| owner.settle(signal, upto));
+    fleet.services[place].settle_all(upto);
     let owner = &fleet.services[place];
     let mut answer = None;
     for each in evidence {

@@ -5,10 +5,10 @@
 //! made of many looks. What all instances have in a minute is summed once; the rest is that sum without the one.
 
 use crate::engine::baseline::HORIZONS;
-use crate::engine::detect::arms::{Both, GONE, robust, theirs, usual};
+use crate::engine::detect::arms::{Both, GONE, robust, theirs, usual, weighed};
 use crate::engine::policy::Worse;
 use crate::engine::service::Service;
-use crate::engine::signal::{Nature, Signal};
+use crate::engine::signal::Signal;
 use crate::engine::window::Minute;
 
 /// Instances that are looked at in one round; where there are more, they take turns.
@@ -106,8 +106,7 @@ impl Columns {
         for (column, &instance) in instances.iter().enumerate() {
             let own = &mut cells[column * minutes..(column + 1) * minutes];
             service.bins_of(signal, track, instance, from, upto, |bin| {
-                let weight = if signal.nature == Nature::Gauge { 1.0 / f64::from(bin.den.max(1e-9)) } else { 1.0 };
-                let (num, den) = (f64::from(bin.num) * weight, f64::from(bin.den) * weight);
+                let (num, den) = weighed(signal, &bin);
                 if let Some(cell) = own.get_mut((bin.minute - from) as usize) {
                     *cell = (cell.0 + num, cell.1 + den);
                     let sum = &mut sums[(bin.minute - from) as usize];

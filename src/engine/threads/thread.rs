@@ -5,8 +5,9 @@
 
 use super::answers::Answers;
 use super::{asks, is_last, settled, takes_back};
-use crate::engine::effect::{Action, Answer, Evidence, Heard, Lifecycle, Member, Reason, Recommendation};
+use crate::engine::effect::{Action, Answer, Evidence, Heard, Lifecycle, Reason, Recommendation};
 use crate::engine::event::{Decision, Deployment};
+use crate::engine::gate::storm::{NAMED, member};
 use crate::engine::policy::Policy;
 use crate::engine::time::{Span, Time};
 use crate::engine::verdict::Verdict;
@@ -19,8 +20,6 @@ use std::sync::Arc;
 const CALM: u32 = 10;
 /// How much longer than its time a recovery may take that has begun.
 const PATIENCE: Span = Span::minutes(15);
-/// Members of a storm that are named.
-const MEMBERS: usize = 50;
 /// Updates of one thread at most.
 const UPDATES: u32 = 12;
 /// What counts as a material change of the risk.
@@ -115,8 +114,8 @@ impl Thread {
 
     pub fn join(&mut self, deployment: &Deployment) {
         let members = &mut self.said.guardrails.members;
-        if members.len() < MEMBERS && members.iter().all(|member| member.deployment != deployment.id) {
-            members.push(Member { service: deployment.service.clone(), deployment: deployment.id.clone() });
+        if members.len() < NAMED && members.iter().all(|member| member.deployment != deployment.id) {
+            members.push(member(deployment));
             self.joined = true;
         }
     }
