@@ -41,13 +41,13 @@ fn after_sigterm_at_any_moment_the_same_is_said_once() {
         daemon.stop();
     }
     input.finish(&scene);
-    let said = said(&scene);
+    let said = input.said(&scene);
     assert!(said.values().all(|messages| messages.len() == 1), "something was said twice: {said:#?}");
     assert_same(&scene, &said, &undisturbed);
 
     // Once more with nothing new to read: it has nothing to say.
     Daemon::start(&scene).stop();
-    assert_eq!(self::said(&scene), said);
+    assert_eq!(input.said(&scene), said);
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn after_kill_9_at_any_moment_the_same_is_said_with_the_same_ids() {
         daemon.kill();
     }
     input.finish(&scene);
-    let said = said(&scene);
+    let said = input.said(&scene);
     for messages in said.values() {
         assert!(messages.iter().all(|message| *message == messages[0]), "one id, two contents: {messages:#?}");
     }
@@ -74,6 +74,8 @@ struct Input {
     metrics: Vec<Draft>,
     deployments: Vec<Draft>,
     harmful: usize,
+    /// Where the input ends; unix ms.
+    end: i64,
 }
 
 impl Input {
@@ -91,7 +93,7 @@ impl Input {
         let mut metrics: Vec<Draft> =
             services.iter().flat_map(|service| service.metrics(now - 105 * MINUTE, now)).collect();
         metrics.sort_by_key(|draft| draft.ts);
-        Input { metrics, deployments, harmful: services.iter().filter(|service| service.broken).count() }
+        Input { metrics, deployments, harmful: services.iter().filter(|service| service.broken).count(), end: now }
     }
 
     fn len(&self) -> usize {
@@ -109,7 +111,7 @@ impl Input {
     fn undisturbed(&self, name: &str) -> Said {
         let scene = self.scene(name, "");
         self.finish(&scene);
-        let said = said(&scene);
+        let said = self.said(&scene);
         let regressions = said.values().filter(|messages| messages[0].contains("\"verdict\":\"regression\"")).count();
         assert!(regressions >= self.harmful, "{} harmful deployments, but only this was said: {said:#?}", self.harmful);
         said
@@ -140,19 +142,25 @@ impl Input {
         assert!(daemon.messages() > 0.0, "nothing was left: the interruptions came too late to mean anything");
         daemon.stop();
     }
+
+    /// What was said up to the end of the input. After it time goes on with the clock on the wall, so that a daemon
+    /// which was interrupted lives to see another deadline, such as that nobody answered.
+    fn said(&self, scene: &Scene) -> Said {
+        let mut said = Said::new();
+        for message in scene.recommendations() {
+            let id = message["id"].as_str().expect("every message has an id").to_owned();
+            let time = message["time"].as_str().expect("every message has a time");
+            let time: jiff::Timestamp = time.parse().expect("the time of a message is RFC 3339");
+            if time.as_millisecond() <= self.end {
+                said.entry(id).or_default().push(message.to_string());
+            }
+        }
+        said
+    }
 }
 
 /// By id, everything that was published under it, in order.
 type Said = BTreeMap<String, Vec<String>>;
-
-fn said(scene: &Scene) -> Said {
-    let mut said = Said::new();
-    for message in scene.recommendations() {
-        let id = message["id"].as_str().expect("every message has an id").to_owned();
-        said.entry(id).or_default().push(message.to_string());
-    }
-    said
-}
 
 /// The same ids, or it shows what the one said and the other did not, and how that came about.
 fn assert_same(scene: &Scene, said: &Said, undisturbed: &Said) {
