@@ -5,6 +5,7 @@
 //! `lag` bins before. So slow tides, bursts and correlation are in the yardstick without being modelled. Stretches that
 //! were far off (incidents) are left out of it, within limits, or they would hide the next regression.
 
+pub mod drift;
 pub mod expect;
 pub mod scale;
 pub mod week;
@@ -13,6 +14,7 @@ use super::character::Class;
 use super::policy::Worse;
 use super::window::{Minute, Ring};
 use super::yardstick::{Tail, Yardstick};
+use drift::Drift;
 use expect::{Expectation, Levels};
 use scale::Scale;
 use serde::{Deserialize, Serialize};
@@ -339,7 +341,7 @@ impl Baseline {
             watched
                 && self
                     .deviation(ring, place + 1, 0, &expected, up)
-                    .is_some_and(|size| size > 2.0 * self.noise() && self.tail(0, 30, up).log10_p(size) < INCIDENT)
+                    .is_some_and(|size| size > 2.0 * self.noise() && self.drift(0, 30, up).log10_p(size) < INCIDENT)
         })
     }
 
@@ -365,13 +367,28 @@ impl Baseline {
     }
 
     /// How surprising a drift is over a horizon, the reference lying `lag` bins before the window's end.
-    pub fn tail(&self, horizon: usize, lag: usize, up: bool) -> Tail {
+    pub fn drift(&self, horizon: usize, lag: usize, up: bool) -> Drift {
+        let mut learned =
+            CELLS.iter().enumerate().filter(|(_, cell)| cell.0 == horizon).map(|(place, cell)| (place, cell.1));
+        let first = learned.next().unwrap_or((0, CELLS[0].1));
+        let (mut near, mut far) = (first, None);
+        for cell in learned {
+            if near.1 < lag && far.is_none_or(|far: (usize, usize)| far.1 < lag) {
+                near = far.unwrap_or(near);
+                far = Some(cell);
+            }
+        }
+        let tail = |(cell, lag): (usize, usize)| (self.tail(cell, up), lag);
+        match far {
+            Some(far) if far.1 <= lag => Drift::of(tail(far).0),
+            Some(far) => Drift::between(tail(near), tail(far), lag),
+            None => Drift::of(tail(near).0),
+        }
+    }
+
+    fn tail(&self, cell: usize, up: bool) -> Tail {
         let cells = if up { &self.up } else { &self.down };
-        // The nearest learned lag that is at least as long; the longest stands for all beyond.
-        let mut learned = CELLS.iter().enumerate().filter(|(_, cell)| cell.0 == horizon);
-        let cell =
-            learned.clone().find(|(_, cell)| cell.1 >= lag).or_else(|| learned.next_back()).map_or(0, |(i, _)| i);
-        let (width, _) = HORIZONS[horizon];
+        let (width, _) = HORIZONS[CELLS[cell].0];
         let looks = cells[cell].looks();
         let spacing = match cell {
             0..=2 => 1.0,
@@ -453,7 +470,7 @@ mod tests {
     #[test]
     fn a_jump_surprises_and_noise_does_not() {
         let (_, baseline) = learned((0..700).map(|i| 100.0 + 5.0 * noise(i)));
-        let tail = baseline.tail(1, 15, true);
+        let tail = baseline.drift(1, 15, true);
         assert!(tail.log10_p(0.5) < -8.0, "{:?}", tail);
         assert!(tail.log10_p(0.03) > -2.0, "{:?}", tail);
     }
@@ -462,7 +479,7 @@ mod tests {
     fn an_incident_does_not_become_the_yardstick() {
         let quiet = learned((0..700).map(|i| 100.0 + 5.0 * noise(i))).1;
         let spoiled = learned((0..700).map(|i| if (500..540).contains(&i) { 300.0 } else { 100.0 + 5.0 * noise(i) })).1;
-        let (a, b) = (quiet.tail(1, 15, true).log10_p(0.4), spoiled.tail(1, 15, true).log10_p(0.4));
+        let (a, b) = (quiet.drift(1, 15, true).log10_p(0.4), spoiled.drift(1, 15, true).log10_p(0.4));
         assert!(b < 0.6 * a, "{a} {b}");
         assert_eq!(spoiled.incidents.len(), 1);
     }

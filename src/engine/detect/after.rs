@@ -75,7 +75,7 @@ fn at_horizon(
     let lag = end - reference;
     // Beyond the longest lag that was learned, drift goes on as a random walk does.
     let stretch = (lag as f64 / 90.0).max(1.0).sqrt();
-    let tail = baseline.tail(horizon, lag, up);
+    let tail = baseline.drift(horizon, lag, up);
     let looks = look.looks(horizon);
     let edge = if up { expected.high } else { expected.low };
     let called = (look.level / look.judged).log10() - looks.log10();

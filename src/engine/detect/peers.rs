@@ -77,7 +77,7 @@ fn moves(look: &Look, finding: &Finding, signal: &Signal, track: usize, bar: f64
         }
         let expected = baseline.expect(&levels, look.upto, width);
         let size = baseline.deviation(ring, end, horizon, &expected, up)?;
-        let too = size > 0.0 && baseline.tail(horizon, end - reference, up).log10_p(size) < bar;
+        let too = size > 0.0 && baseline.drift(horizon, end - reference, up).log10_p(size) < bar;
         answer = Some(answer.unwrap_or(false) || too);
     }
     answer
