@@ -65,11 +65,9 @@ pub struct Finding {
     pub samples_current: u64,
     pub instances: Vec<u32>,
     pub onset: Minute,
-    /// Where it is one of several that look over windows of different lengths.
-    pub horizon: Option<usize>,
 }
 
-/// The strongest evidence of each horizon, 0 where there is none.
+/// What windows of each length tell, all tracks and sides together: the sum of the reciprocals of their chances.
 pub type ByHorizon = [f64; HORIZONS.len()];
 
 #[derive(Default)]
@@ -90,6 +88,8 @@ impl Findings {
 /// A bin that divides by more than this divides by what was counted.
 pub const COUNTED: f64 = 1.5;
 
+/// Minutes after the change up to which one is as likely as another to show what it broke.
+const HASTE: f64 = 10.0;
 /// Minutes after a process began in which starting up excuses much.
 pub const SETTLING: Minute = 2;
 /// An instance that began twice within so many minutes crashes rather than rolls out: that excuses nothing.
@@ -114,11 +114,10 @@ pub fn look(
     for (place, signal) in service.signals.iter().enumerate() {
         let character = character(policy, &signal.metric, signal.class);
         for track in 0..signal.tracks.len() {
-            let (found, seen) = judge(&look, place, track, &character);
-            let horizon = found.as_ref().and_then(|finding| finding.horizon);
+            let Judged { found, by_horizon: told, seen } = judge(&look, place, track, &character);
             let worded = found.and_then(|finding| look.put_into_words(finding, &character));
-            if let (Some(horizon), Some(worded)) = (horizon.filter(|_| signal.nature != Nature::Events), &worded) {
-                by_horizon[horizon] = worded.strength.max(by_horizon[horizon]);
+            if worded.is_some() && signal.nature != Nature::Events {
+                by_horizon.iter_mut().zip(told).for_each(|(sum, told)| *sum += told / look.judged);
             }
             evidence.extend(worded);
             coverage.push(seen);
@@ -129,36 +128,49 @@ pub fn look(
     Findings { evidence, coverage, by_horizon }
 }
 
-/// The strongest finding about one track, and what could have been seen.
-fn judge(look: &Look, place: usize, track: usize, character: &Character) -> (Option<Finding>, Coverage) {
-    let signal = &look.service.signals[place];
-    let mut best: Option<Finding> = None;
-    let mut seen = Coverage { signal: signal.title(track), smallest_change: None, lack: None };
-    let mut take = |finding: Option<Finding>| {
+/// What is known of one track.
+struct Judged {
+    /// The strongest finding.
+    found: Option<Finding>,
+    /// What the comparison that led to it tells at each horizon.
+    by_horizon: ByHorizon,
+    seen: Coverage,
+}
+
+impl Judged {
+    fn take(&mut self, finding: Option<Finding>, by_horizon: ByHorizon) {
         if let Some(finding) = finding
-            && best.as_ref().is_none_or(|best| finding.surprise() > best.surprise())
+            && self.found.as_ref().is_none_or(|best| finding.surprise() > best.surprise())
         {
-            best = Some(finding);
+            (self.found, self.by_horizon) = (Some(finding), by_horizon);
         }
-    };
+    }
+}
+
+/// The strongest finding about one track, and what could have been seen.
+fn judge(look: &Look, place: usize, track: usize, character: &Character) -> Judged {
+    let signal = &look.service.signals[place];
+    let seen = Coverage { signal: signal.title(track), smallest_change: None, lack: None };
+    let mut judged = Judged { found: None, by_horizon: ByHorizon::default(), seen };
     let compared = arms::new_against_old(look, place, track, character);
     let side_by_side = compared.as_ref().is_some_and(|compared| compared.enough);
     match compared {
         Some(compared) => {
-            seen.smallest_change = compared.smallest_change;
-            take(compared.finding);
+            judged.seen.smallest_change = compared.smallest_change;
+            judged.take(compared.finding, compared.by_horizon);
         }
-        None => seen.lack = Some(Lack::NoSamplesFromNewVersion),
+        None => judged.seen.lack = Some(Lack::NoSamplesFromNewVersion),
     }
     if !side_by_side {
         let alone = after::after_against_expected(look, place, track, character);
-        seen.lack = alone.lack;
-        seen.smallest_change = alone.smallest_change.or(seen.smallest_change);
-        take(alone.finding.filter(|finding| !peers::share(look, finding, signal)));
-        take(rare::rare_events(look, place, track, character).filter(|finding| !peers::share(look, finding, signal)));
-        take(arms::one_against_peers(look, place, track, character));
+        judged.seen.lack = alone.lack;
+        judged.seen.smallest_change = alone.smallest_change.or(judged.seen.smallest_change);
+        judged.take(alone.finding.filter(|finding| !peers::share(look, finding, signal)), alone.by_horizon);
+        let rare = rare::rare_events(look, place, track, character);
+        judged.take(rare.filter(|finding| !peers::share(look, finding, signal)), ByHorizon::default());
+        judged.take(arms::one_against_peers(look, place, track, character), ByHorizon::default());
     }
-    (best, seen)
+    judged
 }
 
 /// Counted from the last start of an instance that a roll-out or a promotion explains.
@@ -189,13 +201,24 @@ impl Finding {
     pub fn surprise(&self) -> f64 {
         -(self.log10_p + self.looks.log10())
     }
+
+    /// The reciprocal of its chance, if it is large enough to matter.
+    fn weight(&self, character: &Character) -> f64 {
+        let tells = self.change >= character.min_change && self.surprise() > 0.0;
+        if tells { 10f64.powf(self.surprise().min(100.0)) } else { 0.0 }
+    }
 }
 
 impl Look<'_> {
-    /// Looks of a horizon in a whole watch that are as good as independent, over all horizons.
+    /// By how many looks of a horizon the level is shared, at this moment of the watch, over all horizons.
+    ///
+    /// What a deployment breaks mostly breaks soon. So the level is not spent evenly but in proportion to
+    /// 1 / (minutes since the change + `HASTE`), which sums to the same over a watch (Lan and DeMets, "Discrete
+    /// sequential boundaries for clinical trials", Biometrika 1983); windows that overlap count for one look.
     pub fn looks(&self, horizon: usize) -> f64 {
         let width = HORIZONS[horizon].0 as f64;
-        (f64::from(self.length) / width).max(1.0) * HORIZONS.len() as f64
+        let (now, end) = (f64::from(self.upto - self.start + 1) + HASTE, f64::from(self.length) + HASTE);
+        (now / width * (end / (width + HASTE)).max(1.0).ln()).max(1.0) * HORIZONS.len() as f64
     }
 
     /// Looks that are as good as independent where all minutes since the change are counted together: one a doubling.

@@ -58,13 +58,10 @@ pub fn so_far(level: f64, findings: &Findings) -> Option<Verdict> {
     })
 }
 
-/// Several horizons that each tell of something rare tell more than one of them: the reciprocals of their chances are
-/// added up (the harmonic mean p-value, Wilson 2019: at such levels as good as valid under dependence). Never less than
-/// the strongest alone.
+/// What all tracks and horizons tell together, as a strength: the reciprocals of their chances are added up (the
+/// harmonic mean p-value, Wilson 2019: at such levels as good as valid under dependence).
 fn together(by_horizon: &ByHorizon) -> f64 {
-    let strongest = by_horizon.iter().copied().fold(0.0, f64::max);
-    let sum: f64 = by_horizon.iter().filter(|each| **each > 0.0).map(|each| 10f64.powf(each - strongest)).sum();
-    strongest + sum.max(1.0).log10()
+    by_horizon.iter().sum::<f64>().max(1.0).log10()
 }
 
 /// The piece of evidence that explains the rest best: a new kind of error, sure enough by itself, that did not begin
@@ -221,9 +218,9 @@ mod tests {
     #[test]
     fn horizons_that_agree_tell_more_than_one() {
         assert_eq!(together(&[0.0; 4]), 0.0);
-        assert!((together(&[2.0, 0.0, 0.0, 0.0]) - 2.0).abs() < 1e-9);
-        assert!((together(&[2.0, 2.0, 0.0, 0.0]) - 2.301).abs() < 1e-3);
-        assert!(together(&[0.1, 0.1, 2.2, 0.0]) < 2.21);
+        assert!((together(&[100.0, 0.0, 0.0, 0.0]) - 2.0).abs() < 1e-9);
+        assert!((together(&[100.0, 100.0, 0.0, 0.0]) - 2.301).abs() < 1e-3);
+        assert!(together(&[1.3, 1.3, 160.0, 0.0]) < 2.22);
     }
 
     #[test]

@@ -76,7 +76,7 @@ impl Watch {
         watch
     }
 
-    /// Joins what a look has found with what was found before; both sides then hold the strongest.
+    /// Joins what a look has found with what was found before; both sides then hold the larger of each.
     pub fn join(&mut self, found: &mut ByHorizon) {
         for (before, now) in self.by_horizon.iter_mut().zip(found) {
             *before = before.max(*now);

@@ -144,6 +144,11 @@ impl Yardstick {
 }
 
 impl Tail {
+    /// The largest deviation that was seen.
+    pub fn largest(&self) -> f64 {
+        self.largest
+    }
+
     /// log10 of the probability that one look shows a deviation of at least `size`.
     pub fn log10_p(&self, size: f64) -> f64 {
         // A fit whose threshold is not passed has nothing to say; where none has, the size is common.

@@ -29,6 +29,11 @@ impl Drift {
         Drift { near, far: Some((far, part.clamp(0.0, 1.0))) }
     }
 
+    /// The largest drift that was seen, over the longer of the two distances.
+    pub fn largest(&self) -> f64 {
+        self.near.largest().max(self.far.as_ref().map_or(0.0, |far| far.0.largest()))
+    }
+
     /// log10 of the probability that one look shows a drift of at least `size`.
     pub fn log10_p(&self, size: f64) -> f64 {
         let near = self.near.log10_p(size);

@@ -3,24 +3,25 @@
 //! The reference is frozen at the change; the expectation carries it along the season. Each horizon is measured by how
 //! far the same mean drifted over as long a time at other moments.
 
-use super::{COUNTED, Finding, Look, direction, onset};
+use super::{ByHorizon, COUNTED, Finding, Look, direction, onset};
 use crate::engine::baseline::expect::{Levels, pooled};
 use crate::engine::baseline::{HORIZONS, Sides};
 use crate::engine::character::{Character, Class};
 use crate::engine::effect::{Direction, Lack, Method};
-use crate::engine::signal::Track;
 use crate::engine::stats::log10_count_tail;
 use crate::engine::window::Ring;
 
+#[derive(Default)]
 pub struct Alone {
     pub finding: Option<Finding>,
+    pub by_horizon: ByHorizon,
     /// The smallest relative change that would be called by now.
     pub smallest_change: Option<f64>,
     pub lack: Option<Lack>,
 }
 
 pub fn after_against_expected(look: &Look, place: usize, track: usize, character: &Character) -> Alone {
-    let lacking = |lack| Alone { finding: None, smallest_change: None, lack: Some(lack) };
+    let lacking = |lack| Alone { lack: Some(lack), ..Alone::default() };
     let judged = &look.service.signals[place].tracks[track];
     let reference = judged.total.place_of(look.start - 1);
     let end = judged.total.place_of(look.upto + 1);
@@ -31,20 +32,18 @@ pub fn after_against_expected(look: &Look, place: usize, track: usize, character
     if (look.start - first) < (look.policy.detection.min_history.0 / 60_000) as i32 {
         return lacking(Lack::TooYoung);
     }
-    if judged.baseline.is_sparse() {
-        return Alone {
-            finding: None,
-            smallest_change: None,
-            lack: judged.baseline.scale().map_or(Some(Lack::NoTraffic), |_| None),
-        };
+    if judged.baseline.is_sparse() && judged.baseline.eventful < SIZED {
+        return Alone { lack: judged.baseline.scale().map_or(Some(Lack::NoTraffic), |_| None), ..Alone::default() };
     }
-    let mut alone = Alone { finding: None, smallest_change: None, lack: None };
+    let mut alone = Alone::default();
     let Some(levels) = judged.baseline.reference else { return lacking(Lack::TooYoung) };
-    for horizon in 0..HORIZONS.len() {
-        let sides = Sides::of(character.worse, judged.baseline.scale());
+    let sides = Sides::of(character.worse, judged.baseline.scale());
+    // Of what seldom happens only the size is judged here, and one minute of it proves nothing.
+    let sides = Sides { down: sides.down && !judged.baseline.is_sparse(), ..sides };
+    for horizon in usize::from(judged.baseline.is_sparse())..HORIZONS.len() {
         for up in [true, false] {
             if (up && sides.up) || (!up && sides.down) {
-                at_horizon(look, judged, (place, track), (reference, end), &levels, horizon, up, &mut alone);
+                at_horizon(look, (place, track), (reference, end), &levels, horizon, up, character, &mut alone);
             }
         }
     }
@@ -54,14 +53,15 @@ pub fn after_against_expected(look: &Look, place: usize, track: usize, character
 #[expect(clippy::too_many_arguments, reason = "one look has this many coordinates")]
 fn at_horizon(
     look: &Look,
-    track: &Track,
     name: (usize, usize),
     (reference, end): (usize, usize),
     levels: &Levels,
     horizon: usize,
     up: bool,
+    character: &Character,
     alone: &mut Alone,
 ) {
+    let track = &look.service.signals[name.0].tracks[name.1];
     let (width, drop) = HORIZONS[horizon];
     let settled = track.total.place_of(look.settled);
     if end < settled + width {
@@ -76,6 +76,9 @@ fn at_horizon(
     // Beyond the longest lag that was learned, drift goes on as a random walk does.
     let stretch = (lag as f64 / 90.0).max(1.0).sqrt();
     let tail = baseline.drift(horizon, lag, up);
+    if baseline.is_sparse() && size < tail.largest() + UNHEARD {
+        return;
+    }
     let looks = look.looks(horizon);
     let edge = if up { expected.high } else { expected.low };
     let called = (look.level / look.judged).log10() - looks.log10();
@@ -108,7 +111,6 @@ fn at_horizon(
         samples_current: width as u64,
         instances: Vec::new(),
         onset: onset::onset(ring, scale, look.start, look.upto, up),
-        horizon: Some(horizon),
     };
     if horizon == 0 && failures && !is_jump(&finding, scale.is_mirrored()) {
         return;
@@ -116,10 +118,16 @@ fn at_horizon(
     if onset::began_before(ring, scale, look.start, look.upto, up) {
         return;
     }
+    alone.by_horizon[horizon] += finding.weight(character);
     if alone.finding.as_ref().is_none_or(|best| finding.surprise() > best.surprise()) {
         alone.finding = Some(finding);
     }
 }
+
+/// Minutes with events that tell how large those of a sparse signal are.
+const SIZED: u32 = 10;
+/// How far, on a logarithmic scale, a sparse signal must go beyond all that was seen: twofold.
+const UNHEARD: f64 = std::f64::consts::LN_2;
 
 /// Everywhere errors come in bursts of a few minutes, more seldom than a young baseline can know: short of this size
 /// they have to last longer than the shortest horizon.

@@ -4,7 +4,7 @@
 //! is taken off too (difference in differences). The yardstick is how far any one instance stood apart from the rest
 //! before.
 
-use super::{COUNTED, Finding, Look, direction};
+use super::{ByHorizon, COUNTED, Finding, Look, direction};
 use crate::engine::baseline::scale::Scale;
 use crate::engine::baseline::{Baseline, HORIZONS, Sides};
 use crate::engine::character::{Character, Class};
@@ -146,6 +146,7 @@ pub fn robust(bins: &[Both], drop: usize, highest: bool) -> Option<f64> {
 
 pub struct Compared {
     pub finding: Option<Finding>,
+    pub by_horizon: ByHorizon,
     pub smallest_change: Option<f64>,
     /// Both arms had enough minutes in common: nothing weaker is needed.
     pub enough: bool,
@@ -227,7 +228,7 @@ fn compare(
     }
     let enough = bins.len() >= HORIZONS[1].0;
     let pair = Pair { look, name: (place, track), baseline, new, old, method, bins };
-    let mut compared = Compared { finding: None, smallest_change: None, enough };
+    let mut compared = Compared { finding: None, by_horizon: ByHorizon::default(), smallest_change: None, enough };
     if baseline.is_sparse() {
         compared.finding = pair.rare(signal, character);
         return Some(compared);
@@ -241,7 +242,7 @@ fn compare(
         let sides = Sides::of(character.worse, Some(scale));
         for up in [true, false] {
             if (up && sides.up) || (!up && sides.down) {
-                pair.at_horizon(scale, horizon, up, offset, &mut compared);
+                pair.at_horizon(scale, horizon, up, offset, character, &mut compared);
             }
         }
     }
@@ -308,7 +309,15 @@ struct Pair<'a> {
 }
 
 impl Pair<'_> {
-    fn at_horizon(&self, scale: &Scale, horizon: usize, up: bool, offset: Option<f64>, compared: &mut Compared) {
+    fn at_horizon(
+        &self,
+        scale: &Scale,
+        horizon: usize,
+        up: bool,
+        offset: Option<f64>,
+        character: &Character,
+        compared: &mut Compared,
+    ) {
         let (width, drop) = HORIZONS[horizon];
         let Some(first) = self.bins.len().checked_sub(width) else { return };
         let highest = up != scale.is_mirrored();
@@ -341,8 +350,8 @@ impl Pair<'_> {
             samples_current: (width * self.new.len()) as u64,
             instances: self.new.to_vec(),
             onset: self.onset(scale, expected, size, up),
-            horizon: Some(horizon),
         };
+        compared.by_horizon[horizon] += finding.weight(character);
         if compared.finding.as_ref().is_none_or(|best| finding.surprise() > best.surprise()) {
             compared.finding = Some(finding);
         }
@@ -415,7 +424,6 @@ impl Pair<'_> {
             samples_current: all,
             instances: self.new.to_vec(),
             onset: first,
-            horizon: None,
         })
     }
 }

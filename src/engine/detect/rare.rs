@@ -73,7 +73,6 @@ pub fn rare_events(look: &Look, place: usize, track: usize, character: &Characte
         samples_current: minutes,
         instances: Vec::new(),
         onset: eventful[0],
-        horizon: None,
     })
 }
 

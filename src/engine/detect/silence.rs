@@ -85,7 +85,6 @@ fn finding(look: &Look, place: usize, since: Minute, silent_for: Minute, instanc
         samples_current: 0,
         instances,
         onset: since + 1,
-        horizon: None,
     }
 }
 
