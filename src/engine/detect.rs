@@ -154,8 +154,10 @@ fn judge(look: &Look, place: usize, track: usize, character: &Character) -> (Opt
         let alone = after::after_against_expected(look, place, track, character);
         seen.lack = alone.lack;
         seen.smallest_change = alone.smallest_change.or(seen.smallest_change);
-        take(alone.finding.filter(|finding| !peers::share(look, finding, signal)));
-        take(rare::rare_events(look, place, track, character).filter(|finding| !peers::share(look, finding, signal)));
+        // Peers are asked last, and only of what could be told: there may be many of them.
+        let own = |finding: &Finding| look.strength(finding) > 0.0 && !peers::share(look, finding, signal);
+        take(alone.finding.filter(own));
+        take(rare::rare_events(look, place, track, character).filter(own));
         take(arms::one_against_peers(look, place, track, character));
     }
     (best, seen)
@@ -203,13 +205,18 @@ impl Look<'_> {
         f64::from(self.length).max(2.0).log2() + 1.0
     }
 
+    /// Surprise after the union over signals; not above zero, it is none.
+    fn strength(&self, finding: &Finding) -> f64 {
+        finding.surprise() - self.judged.log10()
+    }
+
     /// None where it is too small to matter.
     fn put_into_words(&self, finding: Finding, character: &Character) -> Option<Evidence> {
         let signal = &self.service.signals[finding.signal];
         if finding.change < character.min_change {
             return None;
         }
-        let strength = finding.surprise() - self.judged.log10();
+        let strength = self.strength(&finding);
         let weighty = character.critical || users_feel(character.class);
         (strength > 0.0).then(|| self.evidence(signal, finding, strength, weighty))
     }

@@ -5,6 +5,7 @@
 
 use super::{COUNTED, Finding, Look, direction, onset};
 use crate::engine::baseline::expect::{Levels, pooled};
+use crate::engine::baseline::scale::Scale;
 use crate::engine::baseline::{HORIZONS, Sides};
 use crate::engine::character::{Character, Class};
 use crate::engine::effect::{Direction, Lack, Method};
@@ -40,15 +41,36 @@ pub fn after_against_expected(look: &Look, place: usize, track: usize, character
     }
     let mut alone = Alone { finding: None, smallest_change: None, lack: None };
     let Some(levels) = judged.baseline.reference else { return lacking(Lack::TooYoung) };
+    let Some(scale) = judged.baseline.scale() else { return alone };
+    let sides = Sides::of(character.worse, Some(scale));
+    let mut found = Vec::new();
     for horizon in 0..HORIZONS.len() {
-        let sides = Sides::of(character.worse, judged.baseline.scale());
         for up in [true, false] {
             if (up && sides.up) || (!up && sides.down) {
-                at_horizon(look, judged, (place, track), (reference, end), &levels, horizon, up, &mut alone);
+                let place = (place, track);
+                found.extend(at_horizon(look, judged, place, (reference, end), &levels, horizon, up, &mut alone));
             }
         }
     }
+    alone.finding = strongest(look, &judged.total, scale, found);
     alone
+}
+
+/// The most surprising finding that began with the change. When a move began takes the longest to work out, so it is
+/// asked in the order of surprise, once for each side, and only of what could be told.
+fn strongest(look: &Look, ring: &Ring, scale: &Scale, mut found: Vec<Finding>) -> Option<Finding> {
+    found.retain(|finding| look.strength(finding) > 0.0);
+    found.sort_by(|a, b| b.surprise().total_cmp(&a.surprise()));
+    let mut early = [None; 2];
+    let began_with_the_change = |finding: &Finding| {
+        let up = (finding.direction == Direction::Increase) != scale.is_mirrored();
+        let early = &mut early[usize::from(up)];
+        !*early.get_or_insert_with(|| onset::began_before(ring, scale, look.start, look.upto, up))
+    };
+    let mut finding = found.into_iter().find(began_with_the_change)?;
+    let up = (finding.direction == Direction::Increase) != scale.is_mirrored();
+    finding.onset = onset::onset(ring, scale, look.start, look.upto, up);
+    Some(finding)
 }
 
 #[expect(clippy::too_many_arguments, reason = "one look has this many coordinates")]
@@ -61,17 +83,17 @@ fn at_horizon(
     horizon: usize,
     up: bool,
     alone: &mut Alone,
-) {
+) -> Option<Finding> {
     let (width, drop) = HORIZONS[horizon];
     let settled = track.total.place_of(look.settled);
     if end < settled + width {
-        return;
+        return None;
     }
     let (ring, baseline) = (&track.total, &track.baseline);
-    let (Some(scale), Some(last)) = (baseline.scale(), ring.get(end - 1)) else { return };
+    let (scale, last) = (baseline.scale()?, ring.get(end - 1)?);
     let failures = matches!(look.service.signals[name.0].class, Class::Errors | Class::Success);
     let expected = baseline.expect(levels, last.minute, width);
-    let Some(size) = baseline.deviation(ring, end, horizon, &expected, up) else { return };
+    let size = baseline.deviation(ring, end, horizon, &expected, up)?;
     let lag = end - reference;
     // Beyond the longest lag that was learned, drift goes on as a random walk does.
     let stretch = (lag as f64 / 90.0).max(1.0).sqrt();
@@ -83,11 +105,9 @@ fn at_horizon(
     let smallest = scale.relative_change(scale.value(edge), scale.value(least)).abs();
     alone.smallest_change = Some(alone.smallest_change.map_or(smallest, |other: f64| other.min(smallest)));
     if size <= 0.0 {
-        return;
+        return None;
     }
-    let Some(current) = pooled(ring, end - width, end, drop, up != scale.is_mirrored()) else {
-        return;
-    };
+    let current = pooled(ring, end - width, end, drop, up != scale.is_mirrored())?;
     let expected_value = scale.value(edge);
     let log10_p = tail.log10_p(size / stretch).max(if up {
         by_counting(ring, end - width, end, expected_value)
@@ -107,18 +127,10 @@ fn at_horizon(
         samples_baseline: u64::from(baseline.bins),
         samples_current: width as u64,
         instances: Vec::new(),
-        onset: onset::onset(ring, scale, look.start, look.upto, up),
+        onset: look.start,
         horizon: Some(horizon),
     };
-    if horizon == 0 && failures && !is_jump(&finding, scale.is_mirrored()) {
-        return;
-    }
-    if onset::began_before(ring, scale, look.start, look.upto, up) {
-        return;
-    }
-    if alone.finding.as_ref().is_none_or(|best| finding.surprise() > best.surprise()) {
-        alone.finding = Some(finding);
-    }
+    (horizon > 0 || !failures || is_jump(&finding, scale.is_mirrored())).then_some(finding)
 }
 
 /// Everywhere errors come in bursts of a few minutes, more seldom than a young baseline can know: short of this size
