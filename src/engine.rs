@@ -69,6 +69,9 @@ pub struct Engine {
     ledger: Ledger,
     pulse: Pulse,
     vitals: Vitals,
+    /// Room to work in, empty of meaning between two steps.
+    #[serde(skip)]
+    table: learn::Table,
 }
 
 impl Engine {
@@ -115,7 +118,7 @@ impl Engine {
         }
         let taken = self.fleet.take(sample, &policy.limits);
         if let Ok((_, Some(rolled))) = taken {
-            learn::roll(&mut self.fleet, policy, rolled.service, rolled.signal, rolled.minute);
+            learn::roll(&mut self.fleet, policy, rolled.service, rolled.signal, rolled.minute, &mut self.table);
         }
         self.vitals.count(taken.map(|(taken, _)| taken).into());
     }
@@ -132,7 +135,7 @@ impl Engine {
             self.watches.hasten(&line.origin.env, &line.origin.service, now);
         }
         if let Ok((_, Some(rolled))) = taken {
-            learn::roll(&mut self.fleet, policy, rolled.service, rolled.signal, rolled.minute);
+            learn::roll(&mut self.fleet, policy, rolled.service, rolled.signal, rolled.minute, &mut self.table);
         }
         self.vitals.count(taken.map(|(taken, _)| taken).into());
     }
@@ -155,7 +158,8 @@ impl Engine {
             effects.push(audit(now, deployment, None, AuditEvent::NotWatched { why: NotWatched::Overflow }));
             return;
         };
-        learn::catch_up(&mut self.fleet, policy, service, window::minute_of(now.min(deployment.at)));
+        let minute = window::minute_of(now.min(deployment.at));
+        learn::catch_up(&mut self.fleet, policy, service, minute, &mut self.table);
         self.logs.open(service, deployment);
         let watch = self.watches.open(policy, now, deployment);
         let event = AuditEvent::WatchOpened { until: watch.until };

@@ -15,7 +15,7 @@ use super::policy::Worse;
 use super::window::{Minute, Ring};
 use super::yardstick::{Tail, Yardstick};
 use drift::Drift;
-use expect::{Expectation, Levels};
+use expect::{Expectation, Levels, Seen};
 use scale::Scale;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -184,8 +184,9 @@ impl Baseline {
         if self.levels.len() >= LONGEST_LAG {
             self.levels.pop_front();
         }
-        let odd = self.looks_odd(ring, place, minute, sides);
-        self.learn_unless(odd, ring, place, minute, y, sides);
+        let mut seen = Seen::new(ring, place + 1);
+        let odd = self.looks_odd(&mut seen, minute, sides);
+        self.learn_unless(odd, &mut seen, minute, y, sides);
         // Levels move slowly: every other bin's stand for the next one's too.
         let levels = match self.levels.back() {
             Some(last) if minute % 2 != 0 => *last,
@@ -194,7 +195,7 @@ impl Baseline {
         self.levels.push_back(levels);
     }
 
-    fn learn_unless(&mut self, odd: bool, ring: &Ring, place: usize, minute: Minute, y: f64, sides: Sides) {
+    fn learn_unless(&mut self, odd: bool, seen: &mut Seen, minute: Minute, y: f64, sides: Sides) {
         if odd {
             self.odd += 1;
             if self.odd == 1 {
@@ -208,7 +209,7 @@ impl Baseline {
             }
             if self.odd <= INCIDENT_BINS && !frequent {
                 self.leave_out(minute);
-                self.hold_back(ring, place, minute, sides);
+                self.hold_back(seen, minute, sides);
                 return;
             }
         }
@@ -241,17 +242,17 @@ impl Baseline {
         let turn = self.turn as usize;
         // A burst is seen for two or three bins: the shortest horizon must not miss it.
         for cell in 0..3 {
-            self.learn_cell(ring, place, minute, cell, sides);
+            self.learn_cell(seen, minute, cell, sides);
         }
-        self.learn_cell(ring, place, minute, 3 + turn % 2, sides);
-        self.learn_cell(ring, place, minute, 5 + turn % (CELLS.len() - 5), sides);
+        self.learn_cell(seen, minute, 3 + turn % 2, sides);
+        self.learn_cell(seen, minute, 5 + turn % (CELLS.len() - 5), sides);
     }
 
-    fn learn_cell(&mut self, ring: &Ring, place: usize, minute: Minute, cell: usize, sides: Sides) {
+    fn learn_cell(&mut self, seen: &mut Seen, minute: Minute, cell: usize, sides: Sides) {
         let (horizon, lag) = CELLS[cell];
         let Some(levels) = self.levels_before(lag) else { return };
         // Neither the reference nor the window may hold bins of an incident.
-        let first = ring.get((place + 1).saturating_sub(HORIZONS[horizon].0)).map_or(minute, |bin| bin.minute);
+        let first = seen.ring.get(seen.end.saturating_sub(HORIZONS[horizon].0)).map_or(minute, |bin| bin.minute);
         let spoiled = |&(from, to): &(Minute, Minute)| {
             (from <= levels.origin() && levels.origin() <= to) || (from <= minute && first <= to)
         };
@@ -261,12 +262,12 @@ impl Baseline {
         let expected = self.expect(&levels, minute, HORIZONS[horizon].0);
         if lag == 90
             && horizon == 1
-            && let Some(season) = expected.season
+            && let Some(season) = self.season(&levels, levels.middle(minute, HORIZONS[horizon].0))
         {
-            self.compare_models(ring, place, horizon, &expected, season);
+            self.compare_models(seen, horizon, &expected, season);
         }
         for up in [true, false] {
-            if let Some(size) = self.watched_deviation(ring, place, horizon, &expected, sides, up) {
+            if let Some(size) = self.watched_deviation(seen, horizon, &expected, sides, up) {
                 let cells = if up { &mut self.up } else { &mut self.down };
                 cells[cell].learn(size);
             }
@@ -274,13 +275,13 @@ impl Baseline {
     }
 
     /// Works out what an odd bin would teach, without learning it yet.
-    fn hold_back(&mut self, ring: &Ring, place: usize, minute: Minute, sides: Sides) {
+    fn hold_back(&mut self, seen: &mut Seen, minute: Minute, sides: Sides) {
         for (cell, (horizon, lag)) in CELLS.into_iter().enumerate() {
             // The shelves hold what was before the incident as the reference, however long it lasts.
             let Some(levels) = self.levels_before(lag).or(self.sound) else { continue };
             let expected = self.expect(&levels, minute, HORIZONS[horizon].0);
             for up in [true, false] {
-                if let Some(size) = self.watched_deviation(ring, place, horizon, &expected, sides, up) {
+                if let Some(size) = self.watched_deviation(seen, horizon, &expected, sides, up) {
                     let size = size as f32;
                     match self.pending.iter_mut().find(|each| usize::from(each.cell) == cell && each.up == up) {
                         Some(largest) => largest.size = largest.size.max(size),
@@ -304,23 +305,21 @@ impl Baseline {
     /// The size of a deviation on a side that is watched, zero if there is none.
     fn watched_deviation(
         &self,
-        ring: &Ring,
-        place: usize,
+        seen: &mut Seen,
         horizon: usize,
         expected: &Expectation,
         sides: Sides,
         up: bool,
     ) -> Option<f64> {
         let watched = if up { sides.up } else { sides.down };
-        watched.then(|| self.deviation(ring, place + 1, horizon, expected, up).map(|size| size.max(0.0))).flatten()
+        watched.then(|| seen.over(self, horizon, up).map(|seen| expected.deviation(seen, up).max(0.0))).flatten()
     }
 
     /// Keeps account of whether the season predicts better than no season.
-    fn compare_models(&mut self, ring: &Ring, place: usize, horizon: usize, expected: &Expectation, season: f64) {
-        let Some(scale) = self.scale else { return };
-        let (width, drop) = HORIZONS[horizon];
-        let Some(seen) = expect::pooled(ring, (place + 1).saturating_sub(width), place + 1, drop, true) else { return };
-        let seen = scale.of(seen);
+    fn compare_models(&mut self, seen: &mut Seen, horizon: usize, expected: &Expectation, season: f64) {
+        // Without the highest readings, whichever side of the scale they are on.
+        let up = self.scale.is_some_and(|scale| !scale.is_mirrored());
+        let Some(seen) = seen.over(self, horizon, up) else { return };
         self.flat_error += 0.02 * ((seen - expected.flat).abs() - self.flat_error);
         self.season_error += 0.02 * ((seen - expected.flat - season).abs() - self.season_error);
     }
@@ -330,7 +329,7 @@ impl Baseline {
         self.week.days() > 0 && self.season_error <= 0.95 * self.flat_error
     }
 
-    fn looks_odd(&self, ring: &Ring, place: usize, minute: Minute, sides: Sides) -> bool {
+    fn looks_odd(&self, seen: &mut Seen, minute: Minute, sides: Sides) -> bool {
         if self.bins < 60 {
             return false;
         }
@@ -339,8 +338,9 @@ impl Baseline {
         let expected = self.expect(&levels, minute, HORIZONS[0].0);
         [(sides.up, true), (sides.down, false)].into_iter().any(|(watched, up)| {
             watched
-                && self
-                    .deviation(ring, place + 1, 0, &expected, up)
+                && seen
+                    .over(self, 0, up)
+                    .map(|seen| expected.deviation(seen, up))
                     .is_some_and(|size| size > 2.0 * self.noise() && self.drift(0, 30, up).log10_p(size) < INCIDENT)
         })
     }

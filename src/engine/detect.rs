@@ -165,9 +165,11 @@ fn judge(look: &Look, place: usize, track: usize, character: &Character) -> Judg
         let alone = after::after_against_expected(look, place, track, character);
         judged.seen.lack = alone.lack;
         judged.seen.smallest_change = alone.smallest_change.or(judged.seen.smallest_change);
-        judged.take(alone.finding.filter(|finding| !peers::share(look, finding, signal)), alone.by_horizon);
-        let rare = rare::rare_events(look, place, track, character);
-        judged.take(rare.filter(|finding| !peers::share(look, finding, signal)), ByHorizon::default());
+        // Peers are asked last, and only of what could be told: there may be many of them.
+        let own = |finding: &Finding| look.strength(finding) > 0.0 && !peers::share(look, finding, signal);
+        judged.take(alone.finding.filter(own), alone.by_horizon);
+        let rare = rare::rare_events(look, place, track, character).filter(own);
+        judged.take(rare, ByHorizon::default());
         judged.take(arms::one_against_peers(look, place, track, character), ByHorizon::default());
     }
     judged
@@ -226,13 +228,18 @@ impl Look<'_> {
         f64::from(self.length).max(2.0).log2() + 1.0
     }
 
+    /// Surprise after the union over signals; not above zero, it is none.
+    fn strength(&self, finding: &Finding) -> f64 {
+        finding.surprise() - self.judged.log10()
+    }
+
     /// None where it is too small to matter.
     fn put_into_words(&self, finding: Finding, character: &Character) -> Option<Evidence> {
         let signal = &self.service.signals[finding.signal];
         if finding.change < character.min_change {
             return None;
         }
-        let strength = finding.surprise() - self.judged.log10();
+        let strength = self.strength(&finding);
         let weighty = character.critical || users_feel(character.class);
         (strength > 0.0).then(|| self.evidence(signal, finding, strength, weighty))
     }

@@ -10,8 +10,9 @@ use super::detect::arms;
 use super::fleet::Fleet;
 use super::policy::Policy;
 use super::window::Minute;
+pub use apart::Table;
 
-pub fn roll(fleet: &mut Fleet, policy: &Policy, service: usize, signal: usize, minute: Minute) {
+pub fn roll(fleet: &mut Fleet, policy: &Policy, service: usize, signal: usize, minute: Minute, table: &mut Table) {
     let owner = &mut fleet.services[service];
     owner.settle(signal, minute - 1);
     if owner.watched > 0 {
@@ -23,13 +24,13 @@ pub fn roll(fleet: &mut Fleet, policy: &Policy, service: usize, signal: usize, m
     for track in &mut judged.tracks {
         track.baseline.learn(&track.total, upto, judged.class, character.worse);
     }
-    apart::learn(owner, signal, upto - 1, character.worse);
+    apart::learn(owner, signal, upto - 1, character.worse, table);
 }
 
 /// Brings every signal of a service up to date, before a watch stops the learning.
-pub fn catch_up(fleet: &mut Fleet, policy: &Policy, service: usize, minute: Minute) {
+pub fn catch_up(fleet: &mut Fleet, policy: &Policy, service: usize, minute: Minute, table: &mut Table) {
     for signal in 0..fleet.services[service].signals.len() {
-        roll(fleet, policy, service, signal, minute);
+        roll(fleet, policy, service, signal, minute, table);
     }
 }
 

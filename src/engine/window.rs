@@ -50,10 +50,10 @@ impl Ring {
             Some(last) if last.minute == minute => return self.bins.back_mut(),
             Some(last) if last.minute < minute => self.bins.len(),
             None => 0,
-            Some(_) => match self.bins.binary_search_by_key(&minute, |bin| bin.minute) {
-                Ok(place) => return self.bins.get_mut(place),
-                Err(0) if self.bins.len() >= limit => return None,
-                Err(place) => place,
+            Some(_) => match self.place_of(minute) {
+                place if self.bins[place].minute == minute => return self.bins.get_mut(place),
+                0 if self.bins.len() >= limit => return None,
+                place => place,
             },
         };
         let full = self.bins.len() >= limit;
@@ -86,12 +86,18 @@ impl Ring {
     }
 
     pub fn at(&self, minute: Minute) -> Option<&Bin> {
-        self.bins.binary_search_by_key(&minute, |bin| bin.minute).ok().and_then(|place| self.bins.get(place))
+        self.bins.get(self.place_of(minute)).filter(|bin| bin.minute == minute)
     }
 
     /// How many bins lie before `minute`: the place of the first that doesn't.
     pub fn place_of(&self, minute: Minute) -> usize {
-        self.bins.partition_point(|bin| bin.minute < minute)
+        let Some(last) = self.bins.back().filter(|last| last.minute >= minute) else { return self.bins.len() };
+        // Most rings miss no minute: then its distance from the last one is its place. Else it lies after that.
+        let back = (i64::from(last.minute) - i64::from(minute)) as usize;
+        let Some(guess) = (self.bins.len() - 1).checked_sub(back) else {
+            return self.bins.partition_point(|bin| bin.minute < minute);
+        };
+        if self.bins[guess].minute == minute { guess } else { self.bins.partition_point(|bin| bin.minute < minute) }
     }
 
     /// Bins in `[from, to)`, oldest first.
@@ -125,6 +131,20 @@ mod tests {
         assert_eq!(ring.at(7).map(|bin| bin.num), Some(2.0));
         assert!(ring.bin(3, 4).is_none(), "older than all a full ring remembers");
         assert_eq!(ring.between(7, 9).count(), 2);
+    }
+
+    #[test]
+    fn places_are_found_with_and_without_gaps() {
+        for minutes in [vec![5, 6, 7, 8], vec![5, 6, 9, 30], vec![i32::MIN, i32::MAX], vec![4], vec![]] {
+            let mut ring = Ring::default();
+            for &minute in &minutes {
+                ring.bin(minute, 10).expect("in order");
+            }
+            for asked in (0..40).chain([i32::MIN, i32::MAX]) {
+                assert_eq!(ring.place_of(asked), minutes.iter().filter(|&&minute| minute < asked).count());
+                assert_eq!(ring.at(asked).is_some(), minutes.contains(&asked));
+            }
+        }
     }
 
     #[test]

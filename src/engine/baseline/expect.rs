@@ -26,8 +26,6 @@ pub struct Expectation {
     pub high: f64,
     /// The level without season or trend.
     pub flat: f64,
-    /// How much the season moves it, if a day or more is known.
-    pub season: Option<f64>,
 }
 
 const RECENT: usize = 10;
@@ -42,6 +40,11 @@ impl Levels {
     /// The last minute before the moment.
     pub fn origin(&self) -> Minute {
         self.origin
+    }
+
+    /// The middle of a window of `width` bins that ends with `minute`.
+    pub fn middle(&self, minute: Minute, width: usize) -> Minute {
+        minute - width as Minute * self.step / 2
     }
 }
 
@@ -58,7 +61,7 @@ impl Baseline {
         let from = reference.saturating_sub(HOUR);
         let hour = Window::<HOUR>::of(ring, from, reference, &self.incidents);
         // With too little left after the incidents, they are better than nothing.
-        let mut hour = if hour.len >= 15 { hour } else { Window::of(ring, from, reference, &[]) };
+        let hour = if hour.len >= 15 { hour } else { Window::of(ring, from, reference, &[]) };
         let slope = hour.slope(&scale).unwrap_or(0.0);
         let hour = hour.trimmed().map_or(recent, |level| scale.of(level));
         let step = ((origin - first) / (reference - start).saturating_sub(1).max(1) as Minute).max(1);
@@ -69,11 +72,9 @@ impl Baseline {
     pub fn expect(&self, levels: &Levels, minute: Minute, width: usize) -> Expectation {
         let &Levels { recent, hour, slope, origin, step } = levels;
         let (recent, hour) = (f64::from(recent), f64::from(hour));
-        let middle = minute - width as Minute * step / 2;
-        let season = self.week.shift(origin - 15 * step, middle).map(|shift| shift.0);
-        let mut expected =
-            Expectation { low: recent.min(hour), high: recent.max(hour), flat: 0.5 * (recent + hour), season };
-        if season.is_some() && self.season_helps() {
+        let middle = levels.middle(minute, width);
+        let mut expected = Expectation { low: recent.min(hour), high: recent.max(hour), flat: 0.5 * (recent + hour) };
+        if self.season_helps() && self.season(levels, middle).is_some() {
             let ages = [(recent, RECENT as Minute / 2), (hour, HOUR as Minute / 2)];
             let shifted = ages.map(|(level, age)| {
                 self.week.shift(origin - age * step, middle).map(|(usual, weekly)| {
@@ -92,13 +93,46 @@ impl Baseline {
         expected
     }
 
+    /// How much the season moves the level from before a moment to another one, if a day or more is known.
+    pub fn season(&self, levels: &Levels, middle: Minute) -> Option<f64> {
+        self.week.shift(levels.origin - 15 * levels.step, middle).map(|shift| shift.0)
+    }
+
     /// How far the window that ends before place `end` lies outside of what was expected, on one side; negative inside.
     pub fn deviation(&self, ring: &Ring, end: usize, horizon: usize, expected: &Expectation, up: bool) -> Option<f64> {
+        Some(expected.deviation(self.seen(ring, end, horizon, up)?, up))
+    }
+
+    /// What the window that ends before place `end` shows on the track's scale, the worst bins of one side left out.
+    pub fn seen(&self, ring: &Ring, end: usize, horizon: usize, up: bool) -> Option<f64> {
         let scale = self.scale?;
         let (width, drop) = HORIZONS[horizon];
         // On a mirrored scale the worst bins are the lowest readings.
-        let seen = scale.of(pooled(ring, end.checked_sub(width)?, end, drop, up != scale.is_mirrored())?);
-        Some(if up { seen - expected.high } else { expected.low - seen })
+        Some(scale.of(pooled(ring, end.checked_sub(width)?, end, drop, up != scale.is_mirrored())?))
+    }
+}
+
+impl Expectation {
+    /// How far what was seen lies outside, on one side; negative inside.
+    pub fn deviation(&self, seen: f64, up: bool) -> f64 {
+        if up { seen - self.high } else { self.low - seen }
+    }
+}
+
+/// What the windows show that end before one place, by horizon and side, each worked out once.
+pub struct Seen<'a> {
+    pub ring: &'a Ring,
+    pub end: usize,
+    known: [[Option<Option<f64>>; 2]; HORIZONS.len()],
+}
+
+impl Seen<'_> {
+    pub fn new(ring: &Ring, end: usize) -> Seen<'_> {
+        Seen { ring, end, known: Default::default() }
+    }
+
+    pub fn over(&mut self, baseline: &Baseline, horizon: usize, up: bool) -> Option<f64> {
+        *self.known[horizon][usize::from(up)].get_or_insert_with(|| baseline.seen(self.ring, self.end, horizon, up))
     }
 }
 
@@ -111,19 +145,22 @@ pub fn pooled(ring: &Ring, from: usize, to: usize, drop: usize, highest: bool) -
     }
 }
 
-/// A few bins on the stack, with their values.
+/// A few bins on the stack, in order of time.
 struct Window<const N: usize> {
-    bins: [(f32, Bin); N],
+    bins: [Bin; N],
+    /// Their values with their places: numbers in the values' order, which sort several times faster than bins do.
+    keys: [u64; N],
     len: usize,
 }
 
 impl<const N: usize> Window<N> {
     /// The newest `N` bins of the places `[from, to)`.
     fn of(ring: &Ring, from: usize, to: usize, without: &[(Minute, Minute)]) -> Window<N> {
-        let mut window = Window { bins: [(0.0, Bin { minute: 0, num: 0.0, den: 0.0 }); N], len: 0 };
+        let mut window = Window { bins: [Bin { minute: 0, num: 0.0, den: 0.0 }; N], keys: [0; N], len: 0 };
         for bin in ring.places(from.max(to.saturating_sub(N)), to) {
             if bin.den > 0.0 && !without.iter().any(|&(from, to)| from <= bin.minute && bin.minute <= to) {
-                window.bins[window.len] = (bin.num / bin.den, *bin);
+                window.bins[window.len] = *bin;
+                window.keys[window.len] = key(bin.num / bin.den, window.len);
                 window.len += 1;
             }
         }
@@ -131,51 +168,53 @@ impl<const N: usize> Window<N> {
     }
 
     /// The pooled value without the `drop` highest or lowest.
-    fn without(&mut self, drop: usize, highest: bool) -> Option<f64> {
-        if self.len <= drop {
-            return self.ratio(0, self.len);
-        }
-        if highest { self.cut(0, self.len - drop) } else { self.cut(drop, self.len) }
+    fn without(&self, drop: usize, highest: bool) -> Option<f64> {
+        let low = if highest || self.len <= drop { 0 } else { drop };
+        let high = if highest && self.len > drop { self.len - drop } else { self.len };
+        self.pooled(0, self.len, low, high)
     }
 
     /// The pooled value without the lowest and the highest fifth.
-    fn trimmed(&mut self) -> Option<f64> {
-        let cut = self.len / 5;
-        self.cut(cut, self.len - cut)
+    fn trimmed(&self) -> Option<f64> {
+        self.trimmed_part(0, self.len)
     }
 
-    /// The pooled value of the ranks `[low, high)`; puts the bins out of order.
-    fn cut(&mut self, low: usize, high: usize) -> Option<f64> {
-        let by_value = |a: &(f32, Bin), b: &(f32, Bin)| a.0.total_cmp(&b.0);
-        if low > 0 && low < self.len {
-            self.bins[..self.len].select_nth_unstable_by(low, by_value);
-        }
-        if high > low && high < self.len {
-            self.bins[low..self.len].select_nth_unstable_by(high - low, by_value);
-        }
-        self.ratio(low, high)
+    /// The same of the bins `[from, to)`.
+    fn trimmed_part(&self, from: usize, to: usize) -> Option<f64> {
+        let cut = (to - from) / 5;
+        self.pooled(from, to, cut, to - from - cut)
     }
 
-    fn ratio(&self, low: usize, high: usize) -> Option<f64> {
-        let bins = self.bins.get(low..high)?;
-        let (num, den) =
-            bins.iter().fold((0.0, 0.0), |(num, den), (_, bin)| (num + f64::from(bin.num), den + f64::from(bin.den)));
+    /// The pooled value of the ranks `[low, high)` among the bins `[from, to)`.
+    fn pooled(&self, from: usize, to: usize, low: usize, high: usize) -> Option<f64> {
+        let mut keys = self.keys;
+        let keys = &mut keys[from..to];
+        keys.sort_unstable();
+        let (mut num, mut den) = (0.0, 0.0);
+        for &key in &keys[low..high] {
+            let bin = &self.bins[key as u32 as usize];
+            (num, den) = (num + f64::from(bin.num), den + f64::from(bin.den));
+        }
         (den > 0.0).then(|| num / den)
     }
 
-    /// The slope a bin between the two halves' levels, while the bins are in order.
+    /// The slope a bin between the two halves' levels.
     fn slope(&self, scale: &super::scale::Scale) -> Option<f64> {
         if self.len < HALF {
             return None;
         }
         let half = self.len / 2;
-        let part = |from: usize, to: usize| {
-            let mut window = Window { bins: [self.bins[0]; HALF], len: to - from };
-            window.bins[..to - from].copy_from_slice(&self.bins[from..to]);
-            window.trimmed()
-        };
-        Some((scale.of(part(self.len - half, self.len)?) - scale.of(part(0, half)?)) / half as f64)
+        let (before, after) = (self.trimmed_part(0, half)?, self.trimmed_part(self.len - half, self.len)?);
+        Some((scale.of(after) - scale.of(before)) / half as f64)
     }
+}
+
+/// A number above which lies that of every higher value (as `total_cmp` has it), and of the same value farther on.
+fn key(value: f32, place: usize) -> u64 {
+    let bits = value.to_bits();
+    // As numbers, floats below zero are in reverse order, and above those that are not.
+    let ordered = if bits >> 31 == 0 { bits | 1 << 31 } else { !bits };
+    u64::from(ordered) << 32 | place as u64
 }
 
 #[cfg(test)]

@@ -64,9 +64,15 @@ impl Week {
             return None;
         }
         let on = |day: Minute| Some(self.at(to - day * DAY)? - self.at(from - day * DAY)?);
-        let mut shifts: Vec<f64> = (1..=7).filter_map(on).collect();
-        let weekly = on(7);
-        Some((median(&mut shifts)?, weekly))
+        let (mut shifts, mut known, mut weekly) = ([0.0; 7], 0, None);
+        for day in 1..=7 {
+            weekly = on(day);
+            if let Some(shift) = weekly {
+                shifts[known] = shift;
+                known += 1;
+            }
+        }
+        Some((median(&mut shifts[..known])?, weekly))
     }
 
     /// The level at a time within the last week, between the middles of two slots.

@@ -5,9 +5,11 @@
 
 use super::{ByHorizon, COUNTED, Finding, Look, direction, onset};
 use crate::engine::baseline::expect::{Levels, pooled};
+use crate::engine::baseline::scale::Scale;
 use crate::engine::baseline::{HORIZONS, Sides};
 use crate::engine::character::{Character, Class};
 use crate::engine::effect::{Direction, Lack, Method};
+use crate::engine::signal::Track;
 use crate::engine::stats::log10_count_tail;
 use crate::engine::window::Ring;
 
@@ -37,47 +39,72 @@ pub fn after_against_expected(look: &Look, place: usize, track: usize, character
     }
     let mut alone = Alone::default();
     let Some(levels) = judged.baseline.reference else { return lacking(Lack::TooYoung) };
-    let sides = Sides::of(character.worse, judged.baseline.scale());
+    let Some(scale) = judged.baseline.scale() else { return alone };
+    let sides = Sides::of(character.worse, Some(scale));
     // Of what seldom happens only the size is judged here, and one minute of it proves nothing.
     let sides = Sides { down: sides.down && !judged.baseline.is_sparse(), ..sides };
+    let mut found = Vec::new();
     for horizon in usize::from(judged.baseline.is_sparse())..HORIZONS.len() {
         for up in [true, false] {
             if (up && sides.up) || (!up && sides.down) {
-                at_horizon(look, (place, track), (reference, end), &levels, horizon, up, character, &mut alone);
+                let place = (place, track);
+                let finding = at_horizon(look, judged, place, (reference, end), &levels, horizon, up, &mut alone);
+                found.extend(finding.map(|finding| (horizon, finding)));
             }
         }
     }
+    keep_what_began_with_the_change(look, &judged.total, scale, &mut found);
+    for (horizon, finding) in &found {
+        alone.by_horizon[*horizon] += finding.weight(character);
+    }
+    alone.finding = found.into_iter().next().map(|each| each.1);
+    if let Some(finding) = &mut alone.finding {
+        let up = (finding.direction == Direction::Increase) != scale.is_mirrored();
+        finding.onset = onset::onset(&judged.total, scale, look.start, look.upto, up);
+    }
     alone
+}
+
+/// Leaves what began with the change, the most surprising first. When a move began takes the longest to work out, so it
+/// is asked once for each side, and only of what could be told.
+fn keep_what_began_with_the_change(look: &Look, ring: &Ring, scale: &Scale, found: &mut Vec<(usize, Finding)>) {
+    found.retain(|(_, finding)| look.strength(finding) > 0.0);
+    found.sort_by(|a, b| b.1.surprise().total_cmp(&a.1.surprise()));
+    let mut early = [None; 2];
+    found.retain(|(_, finding)| {
+        let up = (finding.direction == Direction::Increase) != scale.is_mirrored();
+        let early = &mut early[usize::from(up)];
+        !*early.get_or_insert_with(|| onset::began_before(ring, scale, look.start, look.upto, up))
+    });
 }
 
 #[expect(clippy::too_many_arguments, reason = "one look has this many coordinates")]
 fn at_horizon(
     look: &Look,
+    track: &Track,
     name: (usize, usize),
     (reference, end): (usize, usize),
     levels: &Levels,
     horizon: usize,
     up: bool,
-    character: &Character,
     alone: &mut Alone,
-) {
-    let track = &look.service.signals[name.0].tracks[name.1];
+) -> Option<Finding> {
     let (width, drop) = HORIZONS[horizon];
     let settled = track.total.place_of(look.settled);
     if end < settled + width {
-        return;
+        return None;
     }
     let (ring, baseline) = (&track.total, &track.baseline);
-    let (Some(scale), Some(last)) = (baseline.scale(), ring.get(end - 1)) else { return };
+    let (scale, last) = (baseline.scale()?, ring.get(end - 1)?);
     let failures = matches!(look.service.signals[name.0].class, Class::Errors | Class::Success);
     let expected = baseline.expect(levels, last.minute, width);
-    let Some(size) = baseline.deviation(ring, end, horizon, &expected, up) else { return };
+    let size = baseline.deviation(ring, end, horizon, &expected, up)?;
     let lag = end - reference;
     // Beyond the longest lag that was learned, drift goes on as a random walk does.
     let stretch = (lag as f64 / 90.0).max(1.0).sqrt();
     let tail = baseline.drift(horizon, lag, up);
     if baseline.is_sparse() && size < tail.largest() + UNHEARD {
-        return;
+        return None;
     }
     let looks = look.looks(horizon);
     let edge = if up { expected.high } else { expected.low };
@@ -86,11 +113,9 @@ fn at_horizon(
     let smallest = scale.relative_change(scale.value(edge), scale.value(least)).abs();
     alone.smallest_change = Some(alone.smallest_change.map_or(smallest, |other: f64| other.min(smallest)));
     if size <= 0.0 {
-        return;
+        return None;
     }
-    let Some(current) = pooled(ring, end - width, end, drop, up != scale.is_mirrored()) else {
-        return;
-    };
+    let current = pooled(ring, end - width, end, drop, up != scale.is_mirrored())?;
     let expected_value = scale.value(edge);
     let log10_p = tail.log10_p(size / stretch).max(if up {
         by_counting(ring, end - width, end, expected_value)
@@ -110,18 +135,9 @@ fn at_horizon(
         samples_baseline: u64::from(baseline.bins),
         samples_current: width as u64,
         instances: Vec::new(),
-        onset: onset::onset(ring, scale, look.start, look.upto, up),
+        onset: look.start,
     };
-    if horizon == 0 && failures && !is_jump(&finding, scale.is_mirrored()) {
-        return;
-    }
-    if onset::began_before(ring, scale, look.start, look.upto, up) {
-        return;
-    }
-    alone.by_horizon[horizon] += finding.weight(character);
-    if alone.finding.as_ref().is_none_or(|best| finding.surprise() > best.surprise()) {
-        alone.finding = Some(finding);
-    }
+    (horizon > 0 || !failures || is_jump(&finding, scale.is_mirrored())).then_some(finding)
 }
 
 /// Minutes with events that tell how large those of a sparse signal are.

@@ -132,12 +132,23 @@ pub fn theirs(bins: &[Both]) -> Option<f64> {
     ratio(bins.iter().map(|bin| bin.theirs))
 }
 
-/// Our pooled value without the `drop` worst minutes.
+/// Our pooled value without the `drop` worst minutes, of as many as a horizon has at most.
 pub fn robust(bins: &[Both], drop: usize, highest: bool) -> Option<f64> {
+    match bins.len() {
+        0..=5 => without::<5>(bins, drop, highest),
+        _ => without::<{ HORIZONS[HORIZONS.len() - 1].0 }>(bins, drop, highest),
+    }
+}
+
+/// The same for the newest `N` minutes, which lie on the stack.
+fn without<const N: usize>(bins: &[Both], drop: usize, highest: bool) -> Option<f64> {
+    let bins = &bins[bins.len().saturating_sub(N)..];
     if drop == 0 || bins.len() <= drop {
         return ours(bins);
     }
-    let mut kept: Vec<(f64, (f64, f64))> = bins.iter().map(|bin| (bin.our_value(), bin.ours)).collect();
+    let mut kept = [(0.0, (0.0, 0.0)); N];
+    let kept = &mut kept[..bins.len()];
+    kept.iter_mut().zip(bins).for_each(|(kept, bin)| *kept = (bin.our_value(), bin.ours));
     let cut = if highest { kept.len() - drop } else { drop };
     kept.select_nth_unstable_by(cut, |a, b| a.0.total_cmp(&b.0));
     let kept = if highest { &kept[..cut] } else { &kept[cut..] };
@@ -288,14 +299,16 @@ pub fn usual(past: &[Both], scale: &Scale) -> Option<f64> {
         return None;
     }
     let away = |bin: &Both| scale.of(bin.our_value()) - scale.of(bin.theirs.0 / bin.theirs.1);
-    let mut kept: Vec<(f64, Both)> = past.iter().map(|bin| (away(bin), *bin)).collect();
-    kept.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-    let middle = kept[kept.len() / 2].0;
+    let mut kept: Vec<(f64, &Both)> = past.iter().map(|bin| (away(bin), bin)).collect();
+    let half = kept.len() / 2;
+    let middle = kept.select_nth_unstable_by(half, |a, b| a.0.total_cmp(&b.0)).1.0;
     // The same minutes leave both arms: a bad hour of both, or of one, must not look like a distance between them.
-    kept.sort_by(|a, b| (a.0 - middle).abs().total_cmp(&(b.0 - middle).abs()));
-    kept.truncate(past.len() - past.len() / 5);
-    let kept: Vec<Both> = kept.into_iter().map(|each| each.1).collect();
-    Some(scale.of(ours(&kept)?) - scale.of(theirs(&kept)?))
+    kept.iter_mut().for_each(|each| each.0 = (each.0 - middle).abs());
+    let count = past.len() - past.len() / 5;
+    kept.select_nth_unstable_by(count, |a, b| a.0.total_cmp(&b.0).then(a.1.minute.cmp(&b.1.minute)));
+    kept.truncate(count);
+    let (ours, theirs) = (ratio(kept.iter().map(|each| each.1.ours))?, ratio(kept.iter().map(|each| each.1.theirs))?);
+    Some(scale.of(ours) - scale.of(theirs))
 }
 
 struct Pair<'a> {

@@ -24,7 +24,7 @@ const LATELY: usize = 1;
 const USUAL_OF: Minute = 40;
 
 /// Learns how far instances of a signal stood apart in the windows that end with `minute`.
-pub fn learn(service: &mut Service, place: usize, minute: Minute, worse: Worse) {
+pub fn learn(service: &mut Service, place: usize, minute: Minute, worse: Worse, table: &mut Table) {
     let signal = &mut service.signals[place];
     if signal.series.len() < 2 || signal.learned_apart >= minute {
         return;
@@ -33,100 +33,125 @@ pub fn learn(service: &mut Service, place: usize, minute: Minute, worse: Worse) 
     for track in 0..service.signals[place].tracks.len() {
         let young = service.signals[place].tracks[track].baseline.apart_looks() < YOUNG;
         let spacing = if young { SPACING_YOUNG } else { SPACING };
-        for (horizon, every) in spacing.into_iter().enumerate() {
-            // Tracks and horizons take different minutes, so that no minute is dear.
-            if (minute + track as Minute + horizon as Minute).rem_euclid(every) == 0 {
-                round(service, place, track, minute, horizon, worse);
-            }
+        // Tracks and horizons take different minutes, so that no minute is dear.
+        let is_due = |horizon: usize| (minute + (track + horizon) as Minute).rem_euclid(spacing[horizon]) == 0;
+        let due: [bool; HORIZONS.len()] = std::array::from_fn(is_due);
+        if due.contains(&true) {
+            rounds(service, place, track, minute, due, worse, table);
         }
     }
 }
 
-fn round(service: &mut Service, place: usize, track: usize, minute: Minute, horizon: usize, worse: Worse) {
+/// A round over each horizon that is due, all of them from one table.
+fn rounds(
+    service: &mut Service,
+    place: usize,
+    track: usize,
+    minute: Minute,
+    due: [bool; HORIZONS.len()],
+    worse: Worse,
+    table: &mut Table,
+) {
     let signal = &service.signals[place];
     let Some(scale) = signal.tracks[track].baseline.scale().copied() else { return };
     let alive = |each: &u32| service.instances[*each as usize].last + GONE >= minute;
-    let running: Vec<u32> = signal.instances().filter(alive).collect();
-    if running.len() < 2 {
+    table.running.clear();
+    table.running.extend(signal.instances().filter(alive));
+    let running = table.running.len();
+    if running < 2 {
         return;
     }
-    let (width, drop) = HORIZONS[horizon];
-    let window = Columns::of(service, signal, track, &running, minute - width as Minute + 1, minute);
-    let first = if running.len() > ROUND { minute.unsigned_abs() as usize * ROUND } else { 0 };
-    let mut learned = Vec::with_capacity(ROUND);
-    let mut past: Option<Columns> = None;
-    for turn in 0..running.len().min(ROUND) {
-        let one = (first + turn) % running.len();
-        if service.instances[running[one] as usize].last < minute {
+    let first = if running > ROUND { minute.unsigned_abs() as usize * ROUND } else { 0 };
+    let turns = (0..running.min(ROUND)).map(|turn| (first + turn) % running);
+    // What was usual before a short window will do for the next ones; a long window must not overlap it.
+    let is_fresh = |then: Minute| minute.saturating_sub(then) < USUAL;
+    let usual_of = |instance: u32| signal.series_of(instance).and_then(|series| series.usual.get(track)).copied();
+    let stale = turns.clone().any(|one| usual_of(table.running[one]).is_none_or(|(then, _)| !is_fresh(then)));
+    let reach = |horizon: usize| HORIZONS[horizon].0 as Minute + if horizon > LATELY || stale { USUAL_OF } else { 0 };
+    let farthest = (0..HORIZONS.len()).filter(|&horizon| due[horizon]).map(reach).max().unwrap_or(0);
+    table.fill(service, signal, track, minute - farthest + 1, minute);
+    for one in turns {
+        let instance = table.running[one];
+        if service.instances[instance as usize].last < minute {
             continue;
         }
-        let bins = window.one_and_rest(one);
-        if bins.len() < width.min(2) || bins.len() * 2 < width {
-            continue;
-        }
-        let (Some(new), Some(old)) = (robust(&bins, drop.min(bins.len() / 3), true), theirs(&bins)) else { continue };
-        let away = scale.of(new) - scale.of(old);
-        let known = signal.series_of(running[one]).and_then(|series| series.usual.get(track)).copied();
-        // What was usual before a short window will do for the next ones; a long window must not overlap it.
-        let fresh = known.filter(|(then, _)| horizon <= LATELY && minute.saturating_sub(*then) < USUAL);
-        let (then, apart) = fresh.unwrap_or_else(|| {
+        let both = table.one_and_rest(one);
+        for (horizon, (width, drop)) in HORIZONS.into_iter().enumerate().filter(|&(horizon, _)| due[horizon]) {
             let upto = minute - width as Minute;
-            let past =
-                past.get_or_insert_with(|| Columns::of(service, signal, track, &running, upto - USUAL_OF + 1, upto));
-            (minute, usual(&past.one_and_rest(one), &scale).map_or(f32::NAN, |usual| usual as f32))
-        });
-        learned.push((running[one], away, (then, apart)));
-    }
-    let signal = &mut service.signals[place];
-    let tracks = signal.tracks.len();
-    for (instance, away, (then, apart)) in learned {
-        let Some(series) = signal.series_of_mut(instance) else { continue };
-        series.usual.resize(tracks, (Minute::MIN, f32::NAN));
-        if horizon <= LATELY {
-            series.usual[track] = (then, apart);
+            let (past, bins) = both.split_at(both.partition_point(|bin| bin.minute <= upto));
+            if bins.len() < width.min(2) || bins.len() * 2 < width {
+                continue;
+            }
+            let (new, old) = (robust(bins, drop.min(bins.len() / 3), true), theirs(bins));
+            let (Some(new), Some(old)) = (new, old) else { continue };
+            let away = scale.of(new) - scale.of(old);
+            let signal = &mut service.signals[place];
+            let tracks = signal.tracks.len();
+            let Some(series) = signal.series_of_mut(instance) else { continue };
+            series.usual.resize(tracks, (Minute::MIN, f32::NAN));
+            let known = series.usual[track];
+            let (then, apart) = if horizon <= LATELY && is_fresh(known.0) {
+                known
+            } else {
+                let past = &past[past.partition_point(|bin| bin.minute <= upto - USUAL_OF)..];
+                (minute, usual(past, &scale).map_or(f32::NAN, |usual| usual as f32))
+            };
+            if horizon <= LATELY {
+                series.usual[track] = (then, apart);
+            }
+            signal.tracks[track].baseline.learn_apart(horizon, [away, away - f64::from(apart)], worse);
         }
-        signal.tracks[track].baseline.learn_apart(horizon, [away, away - f64::from(apart)], worse);
     }
 }
 
-/// What each instance had in each minute of a stretch, and all of them together: 16 bytes for each.
-struct Columns {
+/// What each instance had in each minute of a stretch, and all of them together: 16 bytes for each. Kept from one look
+/// to the next for its allocations only.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    running: Vec<u32>,
     from: Minute,
     minutes: usize,
     /// Numerators and denominators, instance by instance.
     cells: Vec<(f64, f64)>,
     sums: Vec<(f64, f64)>,
+    both: Vec<Both>,
     counted: bool,
 }
 
-impl Columns {
-    fn of(service: &Service, signal: &Signal, track: usize, instances: &[u32], from: Minute, upto: Minute) -> Columns {
-        let minutes = (upto - from + 1).max(0) as usize;
-        let (mut cells, mut sums) = (vec![(0.0, 0.0); minutes * instances.len()], vec![(0.0, 0.0); minutes]);
-        for (column, &instance) in instances.iter().enumerate() {
-            let own = &mut cells[column * minutes..(column + 1) * minutes];
+impl Table {
+    fn fill(&mut self, service: &Service, signal: &Signal, track: usize, from: Minute, upto: Minute) {
+        self.from = from;
+        self.minutes = (upto - from + 1).max(0) as usize;
+        self.counted = signal.is_counted();
+        for (part, length) in [(&mut self.cells, self.minutes * self.running.len()), (&mut self.sums, self.minutes)] {
+            part.clear();
+            part.resize(length, (0.0, 0.0));
+        }
+        for (column, &instance) in self.running.iter().enumerate() {
+            let own = &mut self.cells[column * self.minutes..(column + 1) * self.minutes];
             service.bins_of(signal, track, instance, from, upto, |bin| {
+                let at = (bin.minute - from) as usize;
                 let (num, den) = weighed(signal, &bin);
-                if let Some(cell) = own.get_mut((bin.minute - from) as usize) {
-                    *cell = (cell.0 + num, cell.1 + den);
-                    let sum = &mut sums[(bin.minute - from) as usize];
+                if let (Some(cell), Some(sum)) = (own.get_mut(at), self.sums.get_mut(at)) {
+                    *cell = (num, den);
                     *sum = (sum.0 + num, sum.1 + den);
                 }
             });
         }
-        Columns { from, minutes, cells, sums, counted: signal.is_counted() }
     }
 
     /// The minutes that one instance and the rest have in common, in order.
-    fn one_and_rest(&self, one: usize) -> Vec<Both> {
+    fn one_and_rest(&mut self, one: usize) -> &[Both] {
         let own = &self.cells[one * self.minutes..(one + 1) * self.minutes];
-        let both = own.iter().zip(&self.sums).enumerate().filter_map(|(at, (&ours, &sum))| {
+        let mean = |part: (f64, f64)| if self.counted { part } else { (part.0 / part.1, 1.0) };
+        self.both.clear();
+        for ((minute, &ours), &sum) in (self.from..).zip(own).zip(&self.sums) {
             let theirs = (sum.0 - ours.0, sum.1 - ours.1);
-            let mean = |part: (f64, f64)| if self.counted { part } else { (part.0 / part.1, 1.0) };
             // What is left of a difference of two sums is no denominator.
-            let there = ours.1 > 0.0 && theirs.1 > 1e-9 * sum.1;
-            there.then(|| Both { minute: self.from + at as Minute, ours: mean(ours), theirs: mean(theirs) })
-        });
-        both.collect()
+            if ours.1 > 0.0 && theirs.1 > 1e-9 * sum.1 {
+                self.both.push(Both { minute, ours: mean(ours), theirs: mean(theirs) });
+            }
+        }
+        &self.both
     }
 }
