@@ -146,6 +146,11 @@ impl Baseline {
         self.scale.is_none() || f64::from(self.eventful) < 0.3 * f64::from(self.bins)
     }
 
+    /// Whether what a day does to it is known.
+    pub fn knows_a_day(&self) -> bool {
+        self.week.days() > 0
+    }
+
     /// The standard deviation of one bin, as its neighbours have it.
     pub fn noise(&self) -> f64 {
         // The mean absolute difference of two normal draws is 2/sqrt(pi) = 1.128 standard deviations.

@@ -7,6 +7,7 @@
 
 pub mod after;
 pub mod arms;
+pub mod load;
 pub mod onset;
 pub mod peers;
 pub mod rare;
@@ -166,7 +167,11 @@ fn judge(look: &Look, place: usize, track: usize, character: &Character) -> Judg
         judged.seen.lack = alone.lack;
         judged.seen.smallest_change = alone.smallest_change.or(judged.seen.smallest_change);
         // Peers are asked last, and only of what could be told: there may be many of them.
-        let own = |finding: &Finding| look.strength(finding) > 0.0 && !peers::share(look, finding, signal);
+        let own = |finding: &Finding| {
+            look.strength(finding) > 0.0
+                && !load::explains(look, finding, character)
+                && !peers::share(look, finding, signal)
+        };
         judged.take(alone.finding.filter(own), alone.by_horizon);
         let rare = rare::rare_events(look, place, track, character).filter(own);
         judged.take(rare, ByHorizon::default());

@@ -6,7 +6,7 @@
 use super::{ByHorizon, COUNTED, Finding, Look, direction, onset};
 use crate::engine::baseline::expect::{Levels, pooled};
 use crate::engine::baseline::scale::Scale;
-use crate::engine::baseline::{HORIZONS, Sides};
+use crate::engine::baseline::{Baseline, HORIZONS, Sides};
 use crate::engine::character::{Character, Class};
 use crate::engine::effect::{Direction, Lack, Method};
 use crate::engine::signal::Track;
@@ -100,8 +100,7 @@ fn at_horizon(
     let expected = baseline.expect(levels, last.minute, width);
     let size = baseline.deviation(ring, end, horizon, &expected, up)?;
     let lag = end - reference;
-    // Beyond the longest lag that was learned, drift goes on as a random walk does.
-    let stretch = (lag as f64 / 90.0).max(1.0).sqrt();
+    let stretch = stretch(look.service.signals[name.0].class, baseline, lag);
     let tail = baseline.drift(horizon, lag, up);
     if baseline.is_sparse() && size < tail.largest() + UNHEARD {
         return None;
@@ -111,7 +110,9 @@ fn at_horizon(
     let called = (look.level / look.judged).log10() - looks.log10();
     let least = edge + if up { 1.0 } else { -1.0 } * tail.size_at(called) * stretch;
     let smallest = scale.relative_change(scale.value(edge), scale.value(least)).abs();
-    alone.smallest_change = Some(alone.smallest_change.map_or(smallest, |other: f64| other.min(smallest)));
+    if !baseline.is_sparse() {
+        alone.smallest_change = Some(alone.smallest_change.map_or(smallest, |other: f64| other.min(smallest)));
+    }
     if size <= 0.0 {
         return None;
     }
@@ -139,6 +140,18 @@ fn at_horizon(
     };
     (horizon > 0 || !failures || is_jump(&finding, scale.is_mirrored())).then_some(finding)
 }
+
+/// How many times farther a signal may have drifted than its yardstick knows.
+fn stretch(class: Class, baseline: &Baseline, lag: usize) -> f64 {
+    // Beyond the longest lag that was learned, drift goes on as a random walk does.
+    let walk = (lag as f64 / 90.0).max(1.0).sqrt();
+    // Demand follows the day: before a whole one is known, some hours do not tell how fast it falls in others.
+    let unknown_day = class == Class::Traffic && !baseline.knows_a_day();
+    if unknown_day { walk * (1.0 + lag as f64 / DAYTIME) } else { walk }
+}
+
+/// Minutes in which the time of day may double what a young baseline knows of demand.
+const DAYTIME: f64 = 60.0;
 
 /// Minutes with events that tell how large those of a sparse signal are.
 const SIZED: u32 = 10;

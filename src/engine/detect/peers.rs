@@ -70,15 +70,24 @@ fn moves(look: &Look, finding: &Finding, signal: &Signal, track: usize, bar: f64
         return Some(up && after >= 3 && (after > 2 * before || sum > 3.0 * sum_before));
     }
     let levels = baseline.levels(ring, reference)?;
+    let began = ring.place_of(finding.onset.clamp(look.start, look.upto));
     let mut answer = None;
     for (horizon, (width, _)) in HORIZONS.into_iter().enumerate() {
-        if end < ring.place_of(look.start) + width {
+        // What has begun together may have ended since: every window since the onset is asked, not the last one alone.
+        let first = (began + width).min(end);
+        if first < ring.place_of(look.start) + width {
             continue;
         }
-        let expected = baseline.expect(&levels, look.upto, width);
-        let size = baseline.deviation(ring, end, horizon, &expected, up)?;
-        let too = size > 0.0 && baseline.drift(horizon, end - reference, up).log10_p(size) < bar;
-        answer = Some(answer.unwrap_or(false) || too);
+        for end in (first..=end).rev().step_by(1 + width / 5) {
+            let Some(last) = ring.get(end - 1) else { continue };
+            let expected = baseline.expect(&levels, last.minute, width);
+            let Some(size) = baseline.deviation(ring, end, horizon, &expected, up) else { continue };
+            let too = size > 0.0 && baseline.drift(horizon, end - reference, up).log10_p(size) < bar;
+            answer = Some(answer.unwrap_or(false) || too);
+            if too {
+                return answer;
+            }
+        }
     }
     answer
 }
