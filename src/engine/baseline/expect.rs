@@ -189,7 +189,6 @@ impl<const N: usize> Window<N> {
     /// The pooled value of the ranks `[low, high)` among the bins `[from, to)`.
     fn pooled(&mut self, from: usize, to: usize, low: usize, high: usize) -> Option<f64> {
         let keys = &mut self.keys[from..to];
-        // The keys of two halves that are in order already are only merged by a stable sort.
         keys.sort();
         let (mut num, mut den) = (0.0, 0.0);
         for &key in &keys[low..high] {
@@ -205,6 +204,9 @@ impl<const N: usize> Window<N> {
             return None;
         }
         let half = self.len / 2;
+        // The whole is sorted later: of two halves in order a stable sort merges the whole.
+        self.keys[..half].sort_unstable();
+        self.keys[self.len - half..self.len].sort_unstable();
         let (before, after) = (self.trimmed_part(0, half)?, self.trimmed_part(self.len - half, self.len)?);
         Some((scale.of(after) - scale.of(before)) / half as f64)
     }
