@@ -42,7 +42,7 @@ use effect::{
     VerdictKind,
 };
 use event::{Control, Deployment, Fact, Input, LogLine, Sample, Word};
-use fleet::Fleet;
+use fleet::{Fleet, Full};
 use gate::{Answer, Gate, Proposal};
 use ledger::Ledger;
 use logs::{Logs, Told};
@@ -127,17 +127,16 @@ impl Engine {
         if let Some(dropped) = self.out_of_time(policy, now, line.at) {
             return self.vitals.count(dropped);
         }
-        let taken = self.fleet.take_log(line, &policy.limits);
-        if taken.is_ok()
-            && let Some(service) = self.fleet.find(&line.origin.env, &line.origin.service)
-            && self.logs.take(policy, service, line) == Told::Urgent
-        {
+        let Ok((service, taken, rolled)) = self.fleet.take_log(line, &policy.limits) else {
+            return self.vitals.count(Err(Full).into());
+        };
+        if self.logs.take(policy, service, line) == Told::Urgent {
             self.watches.hasten(&line.origin.env, &line.origin.service, now);
         }
-        if let Ok((_, Some(rolled))) = taken {
+        if let Some(rolled) = rolled {
             learn::roll(&mut self.fleet, policy, rolled.service, rolled.signal, rolled.minute, &mut self.table);
         }
-        self.vitals.count(taken.map(|(taken, _)| taken).into());
+        self.vitals.count(Ok(taken).into());
     }
 
     fn deployment(&mut self, policy: &Policy, now: Time, deployment: &Deployment, effects: &mut Vec<Effect>) {

@@ -90,8 +90,8 @@ impl Fleet {
         Ok((taken, self.rolled(place, minute_of(sample.at))))
     }
 
-    /// Counts a log line by severity; lines below `WARN` only show that the service lives.
-    pub fn take_log(&mut self, line: &LogLine, limits: &Limits) -> Result<(Taken, Option<Rolled>), Full> {
+    /// Counts a log line by severity; lines below `WARN` only show that the service lives. Says which service it was.
+    pub fn take_log(&mut self, line: &LogLine, limits: &Limits) -> Result<(usize, Taken, Option<Rolled>), Full> {
         let minute = minute_of(line.at);
         let service = self.service(&line.origin.env, &line.origin.service, line.at, limits)?;
         let instance = self.services[service]
@@ -101,21 +101,23 @@ impl Fleet {
         let severity = match line.severity {
             Severity::Error | Severity::Fatal => "error",
             Severity::Warn => "warn",
-            _ => return Ok((Taken::Applied, None)),
+            _ => return Ok((service, Taken::Applied, None)),
         };
-        let name =
-            Fingerprint::new().with(&line.origin.env).with(&line.origin.service).with("logs").with(severity).finish();
         let series_name = series_fingerprint(&line.origin, Fingerprint::new().with("logs").with(severity));
         let place = match self.series_by_name.get(series_name) {
             Some(place) => place,
-            None => self.make(&line.origin, line.at, name, series_name, limits, || log_signal(severity, line.at))?,
+            None => {
+                let owner = Fingerprint::new().with(&line.origin.env).with(&line.origin.service);
+                let name = owner.with("logs").with(severity).finish();
+                self.make(&line.origin, line.at, name, series_name, limits, || log_signal(severity, line.at))?
+            }
         };
         debug_assert_eq!(place.service as usize, service);
         let signal = &mut self.services[service].signals[place.signal as usize];
         signal.touch(minute);
         debug_assert_eq!(signal.series[place.series as usize].instance, instance);
         let taken = signal.series[place.series as usize].count(0, line.at, 1.0);
-        Ok((taken, self.rolled(place, minute)))
+        Ok((service, taken, self.rolled(place, minute)))
     }
 
     /// Notes the newest minute of a signal; says so when it is a new one.

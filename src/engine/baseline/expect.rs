@@ -61,7 +61,7 @@ impl Baseline {
         let from = reference.saturating_sub(HOUR);
         let hour = Window::<HOUR>::of(ring, from, reference, &self.incidents);
         // With too little left after the incidents, they are better than nothing.
-        let hour = if hour.len >= 15 { hour } else { Window::of(ring, from, reference, &[]) };
+        let mut hour = if hour.len >= 15 { hour } else { Window::of(ring, from, reference, &[]) };
         let slope = hour.slope(&scale).unwrap_or(0.0);
         let hour = hour.trimmed().map_or(recent, |level| scale.of(level));
         let step = ((origin - first) / (reference - start).saturating_sub(1).max(1) as Minute).max(1);
@@ -148,7 +148,8 @@ pub fn pooled(ring: &Ring, from: usize, to: usize, drop: usize, highest: bool) -
 /// A few bins on the stack, in order of time.
 struct Window<const N: usize> {
     bins: [Bin; N],
-    /// Their values with their places: numbers in the values' order, which sort several times faster than bins do.
+    /// Their values with their places: numbers in the values' order, which sort several times faster than bins do. In
+    /// order of time until a part of them is sorted.
     keys: [u64; N],
     len: usize,
 }
@@ -168,28 +169,27 @@ impl<const N: usize> Window<N> {
     }
 
     /// The pooled value without the `drop` highest or lowest.
-    fn without(&self, drop: usize, highest: bool) -> Option<f64> {
+    fn without(&mut self, drop: usize, highest: bool) -> Option<f64> {
         let low = if highest || self.len <= drop { 0 } else { drop };
         let high = if highest && self.len > drop { self.len - drop } else { self.len };
         self.pooled(0, self.len, low, high)
     }
 
     /// The pooled value without the lowest and the highest fifth.
-    fn trimmed(&self) -> Option<f64> {
+    fn trimmed(&mut self) -> Option<f64> {
         self.trimmed_part(0, self.len)
     }
 
     /// The same of the bins `[from, to)`.
-    fn trimmed_part(&self, from: usize, to: usize) -> Option<f64> {
+    fn trimmed_part(&mut self, from: usize, to: usize) -> Option<f64> {
         let cut = (to - from) / 5;
         self.pooled(from, to, cut, to - from - cut)
     }
 
     /// The pooled value of the ranks `[low, high)` among the bins `[from, to)`.
-    fn pooled(&self, from: usize, to: usize, low: usize, high: usize) -> Option<f64> {
-        let mut keys = self.keys;
-        let keys = &mut keys[from..to];
-        keys.sort_unstable();
+    fn pooled(&mut self, from: usize, to: usize, low: usize, high: usize) -> Option<f64> {
+        let keys = &mut self.keys[from..to];
+        keys.sort();
         let (mut num, mut den) = (0.0, 0.0);
         for &key in &keys[low..high] {
             let bin = &self.bins[key as u32 as usize];
@@ -198,12 +198,15 @@ impl<const N: usize> Window<N> {
         (den > 0.0).then(|| num / den)
     }
 
-    /// The slope a bin between the two halves' levels.
-    fn slope(&self, scale: &super::scale::Scale) -> Option<f64> {
+    /// The slope a bin between the two halves' levels, while the keys are in order of time.
+    fn slope(&mut self, scale: &super::scale::Scale) -> Option<f64> {
         if self.len < HALF {
             return None;
         }
         let half = self.len / 2;
+        // The whole is sorted later: of two halves in order a stable sort merges the whole.
+        self.keys[..half].sort_unstable();
+        self.keys[self.len - half..self.len].sort_unstable();
         let (before, after) = (self.trimmed_part(0, half)?, self.trimmed_part(self.len - half, self.len)?);
         Some((scale.of(after) - scale.of(before)) / half as f64)
     }

@@ -65,6 +65,25 @@ impl Scale {
         }
     }
 
+    /// How far `one` lies above `other`, in the order of `of(one) - of(other)`, but without a logarithm: for sorting.
+    pub fn apart(&self, one: f64, other: f64) -> f64 {
+        match *self {
+            Scale::Ratio { offset } => (one.max(0.0) + offset) / (other.max(0.0) + offset),
+            Scale::Mirrored { whole, offset } => {
+                ((whole - one).max(0.0) + offset) / ((whole - other).max(0.0) + offset)
+            }
+            Scale::Difference { unit } => (one - other) / unit,
+        }
+    }
+
+    /// How far two such distances lie from each other, in the order of their differences on the scale.
+    pub fn beside(&self, one: f64, other: f64) -> f64 {
+        match self {
+            Scale::Ratio { .. } | Scale::Mirrored { .. } => (one / other).max(other / one),
+            Scale::Difference { .. } => (one - other).abs(),
+        }
+    }
+
     /// Back to the signal's own unit.
     pub fn value(&self, y: f64) -> f64 {
         match *self {
@@ -143,6 +162,26 @@ mod tests {
             Some(Scale::Mirrored { whole: 1.0, .. })
         ));
         assert_eq!(Scale::choose(&ring(&[0.0; 10], 200.0), Class::Errors), Some(Scale::Ratio { offset: 0.005 }));
+    }
+
+    #[test]
+    fn distances_are_in_the_same_order_without_a_logarithm() {
+        for scale in [
+            Scale::Ratio { offset: 0.1 },
+            Scale::Mirrored { whole: 1.0, offset: 0.01 },
+            Scale::Difference { unit: 3.0 },
+        ] {
+            let pairs = [(0.1, 0.9), (0.2, 0.3), (0.5, 0.5), (0.9, 0.7), (0.8, 0.1)];
+            let direct = |(a, b): (f64, f64)| scale.of(a) - scale.of(b);
+            for one in pairs {
+                for other in pairs {
+                    let quick = |pair: (f64, f64)| scale.apart(pair.0, pair.1);
+                    assert_eq!(quick(one).total_cmp(&quick(other)), direct(one).total_cmp(&direct(other)), "{scale:?}");
+                    let (far, near) = (scale.beside(quick(one), quick(other)), scale.beside(quick(one), quick(one)));
+                    assert_eq!(far > near, (direct(one) - direct(other)).abs() > 0.0, "{scale:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -9,7 +9,6 @@ use crate::engine::baseline::scale::Scale;
 use crate::engine::baseline::{Baseline, HORIZONS, Sides};
 use crate::engine::character::{Character, Class};
 use crate::engine::effect::{Direction, Lack, Method};
-use crate::engine::signal::Track;
 use crate::engine::stats::log10_count_tail;
 use crate::engine::window::Ring;
 
@@ -47,41 +46,37 @@ pub fn after_against_expected(look: &Look, place: usize, track: usize, character
     for horizon in usize::from(judged.baseline.is_sparse())..HORIZONS.len() {
         for up in [true, false] {
             if (up && sides.up) || (!up && sides.down) {
-                let place = (place, track);
-                let finding = at_horizon(look, judged, place, (reference, end), &levels, horizon, up, &mut alone);
-                found.extend(finding.map(|finding| (horizon, finding)));
+                let finding = at_horizon(look, (place, track), (reference, end), &levels, horizon, up, &mut alone);
+                found.extend(finding.map(|finding| (horizon, up, finding)));
             }
         }
     }
-    keep_what_began_with_the_change(look, &judged.total, scale, &mut found);
-    for (horizon, finding) in &found {
-        alone.by_horizon[*horizon] += finding.weight(character);
-    }
-    alone.finding = found.into_iter().next().map(|each| each.1);
-    if let Some(finding) = &mut alone.finding {
-        let up = (finding.direction == Direction::Increase) != scale.is_mirrored();
-        finding.onset = onset::onset(&judged.total, scale, look.start, look.upto, up);
-    }
+    began_with_the_change(look, &judged.total, scale, &mut found);
+    found.iter().for_each(|(horizon, _, finding)| alone.by_horizon[*horizon] += finding.weight(character));
+    let strongest = found.into_iter().reduce(|a, b| if b.2.surprise() > a.2.surprise() { b } else { a });
+    alone.finding = strongest.map(|(_, up, finding)| {
+        let onset = onset::onset(&judged.total, scale, look.start, look.upto, up);
+        Finding { onset, ..finding }
+    });
     alone
 }
 
-/// Leaves what began with the change, the most surprising first. When a move began takes the longest to work out, so it
-/// is asked once for each side, and only of what could be told.
-fn keep_what_began_with_the_change(look: &Look, ring: &Ring, scale: &Scale, found: &mut Vec<(usize, Finding)>) {
-    found.retain(|(_, finding)| look.strength(finding) > 0.0);
-    found.sort_by(|a, b| b.1.surprise().total_cmp(&a.1.surprise()));
+/// Leaves findings of those sides that began to move with the change. When a move began takes the longest to work out:
+/// it is asked once for a side, and not at all where nothing could be told.
+fn began_with_the_change(look: &Look, ring: &Ring, scale: &Scale, found: &mut Vec<(usize, bool, Finding)>) {
+    if !found.iter().any(|(_, _, finding)| look.strength(finding) > 0.0) {
+        return found.clear();
+    }
     let mut early = [None; 2];
-    found.retain(|(_, finding)| {
-        let up = (finding.direction == Direction::Increase) != scale.is_mirrored();
-        let early = &mut early[usize::from(up)];
-        !*early.get_or_insert_with(|| onset::began_before(ring, scale, look.start, look.upto, up))
-    });
+    let mut began_before = |up: bool| {
+        *early[usize::from(up)].get_or_insert_with(|| onset::began_before(ring, scale, look.start, look.upto, up))
+    };
+    found.retain(|(_, up, _)| !began_before(*up));
 }
 
 #[expect(clippy::too_many_arguments, reason = "one look has this many coordinates")]
 fn at_horizon(
     look: &Look,
-    track: &Track,
     name: (usize, usize),
     (reference, end): (usize, usize),
     levels: &Levels,
@@ -89,6 +84,7 @@ fn at_horizon(
     up: bool,
     alone: &mut Alone,
 ) -> Option<Finding> {
+    let track = &look.service.signals[name.0].tracks[name.1];
     let (width, drop) = HORIZONS[horizon];
     let settled = track.total.place_of(look.settled);
     if end < settled + width {

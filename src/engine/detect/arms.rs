@@ -298,12 +298,12 @@ pub fn usual(past: &[Both], scale: &Scale) -> Option<f64> {
     if past.len() < PAST {
         return None;
     }
-    let away = |bin: &Both| scale.of(bin.our_value()) - scale.of(bin.theirs.0 / bin.theirs.1);
+    let away = |bin: &Both| scale.apart(bin.our_value(), bin.theirs.0 / bin.theirs.1);
     let mut kept: Vec<(f64, &Both)> = past.iter().map(|bin| (away(bin), bin)).collect();
     let half = kept.len() / 2;
     let middle = kept.select_nth_unstable_by(half, |a, b| a.0.total_cmp(&b.0)).1.0;
     // The same minutes leave both arms: a bad hour of both, or of one, must not look like a distance between them.
-    kept.iter_mut().for_each(|each| each.0 = (each.0 - middle).abs());
+    kept.iter_mut().for_each(|each| each.0 = scale.beside(each.0, middle));
     let count = past.len() - past.len() / 5;
     kept.select_nth_unstable_by(count, |a, b| a.0.total_cmp(&b.0).then(a.1.minute.cmp(&b.1.minute)));
     kept.truncate(count);
