@@ -31,6 +31,10 @@ const AGE: Minute = 60;
 /// Minutes of an instance's own past that its offset needs.
 const PAST: usize = 15;
 
+/// The worst minutes of an arm that are left out, by horizon. Fewer than of a service by itself: a burst mostly hits
+/// both arms and cancels, and bursts of the new arm alone are what a bad change may well look like.
+pub const SPARED: [usize; HORIZONS.len()] = [1, 1, 1, 2];
+
 /// Services with more instances than this are not searched for the one that differs: the cost grows with the square.
 const COMPARED: usize = 64;
 
@@ -331,7 +335,7 @@ impl Pair<'_> {
         character: &Character,
         compared: &mut Compared,
     ) {
-        let (width, drop) = HORIZONS[horizon];
+        let (width, drop) = (HORIZONS[horizon].0, SPARED[horizon]);
         let Some(first) = self.bins.len().checked_sub(width) else { return };
         let highest = up != scale.is_mirrored();
         let (Some(new), Some(old)) = (robust(&self.bins[first..], drop, highest), theirs(&self.bins[first..])) else {

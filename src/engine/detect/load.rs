@@ -1,7 +1,7 @@
 //! Load as an explanation: who serves more works more.
 //!
-//! A rise of what a service uses (CPU, memory, queues) is no regression where its own traffic has grown as much over the
-//! same minutes, but for a difference too small to matter.
+//! A rise of what a service uses (CPU, memory, queues) is no regression where its own traffic has grown as much over
+//! the same minutes, but for a difference too small to matter.
 
 use super::{Finding, Look};
 use crate::engine::baseline::HORIZONS;

@@ -5,7 +5,7 @@
 //! made of many looks. What all instances have in a minute is summed once; the rest is that sum without the one.
 
 use crate::engine::baseline::HORIZONS;
-use crate::engine::detect::arms::{Both, GONE, robust, theirs, usual, weighed};
+use crate::engine::detect::arms::{Both, GONE, SPARED, robust, theirs, usual, weighed};
 use crate::engine::policy::Worse;
 use crate::engine::service::Service;
 use crate::engine::signal::Signal;
@@ -76,13 +76,13 @@ fn rounds(
             continue;
         }
         let both = table.one_and_rest(one);
-        for (horizon, (width, drop)) in HORIZONS.into_iter().enumerate().filter(|&(horizon, _)| due[horizon]) {
+        for (horizon, (width, _)) in HORIZONS.into_iter().enumerate().filter(|&(horizon, _)| due[horizon]) {
             let upto = minute - width as Minute;
             let (past, bins) = both.split_at(both.partition_point(|bin| bin.minute <= upto));
             if bins.len() < width.min(2) || bins.len() * 2 < width {
                 continue;
             }
-            let (new, old) = (robust(bins, drop.min(bins.len() / 3), true), theirs(bins));
+            let (new, old) = (robust(bins, SPARED[horizon].min(bins.len() / 3), true), theirs(bins));
             let (Some(new), Some(old)) = (new, old) else { continue };
             let away = scale.of(new) - scale.of(old);
             let signal = &mut service.signals[place];
