@@ -15,6 +15,7 @@ use super::signal::{Feature, Nature, Signal, Track, display_name};
 use super::time::Time;
 use super::window::{Minute, minute_of};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Where a series stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +34,10 @@ pub struct Fleet {
     pub signals: usize,
     /// Fingerprints of series whose instance was just forgotten.
     forgotten: Vec<u64>,
+    /// Environments whose bins are worked out up to a minute since the last fact was taken, one entry each: many watches
+    /// are looked at in a row.
+    #[serde(skip)]
+    settled: Vec<(Arc<str>, Minute)>,
 }
 
 /// A signal's first sample of a new minute arrived.
@@ -72,6 +77,7 @@ impl Fleet {
 
     /// Puts a sample into its bin.
     pub fn take(&mut self, sample: &Sample, limits: &Limits) -> Result<(Taken, Option<Rolled>), Full> {
+        self.settled.clear();
         let nature = match &sample.reading {
             Reading::Gauge(_) => Nature::Gauge,
             Reading::Counter(_) | Reading::Delta(_) => Nature::Rate,
@@ -92,6 +98,7 @@ impl Fleet {
 
     /// Counts a log line by severity; lines below `WARN` only show that the service lives. Says which service it was.
     pub fn take_log(&mut self, line: &LogLine, limits: &Limits) -> Result<(usize, Taken, Option<Rolled>), Full> {
+        self.settled.clear();
         let minute = minute_of(line.at);
         let service = self.service(&line.origin.env, &line.origin.service, line.at, limits)?;
         let instance = self.services[service]
@@ -145,7 +152,12 @@ impl Fleet {
     /// Works out all bins of a service and of its environment's others up to a minute.
     pub fn settle_env(&mut self, service: usize, upto: Minute) {
         let env = self.services[service].env.clone();
+        if self.settled.iter().any(|(settled, minute)| *settled == env && *minute == upto) {
+            return;
+        }
         self.services.iter_mut().filter(|each| each.env == env).for_each(|each| each.settle_all(upto));
+        self.settled.retain(|(_, minute)| *minute == upto);
+        self.settled.push((env, upto));
     }
 
     fn make(

@@ -74,7 +74,6 @@ fn began_with_the_change(look: &Look, ring: &Ring, scale: &Scale, found: &mut Ve
     found.retain(|(_, up, _)| !began_before(*up));
 }
 
-#[expect(clippy::too_many_arguments, reason = "one look has this many coordinates")]
 fn at_horizon(
     look: &Look,
     name: (usize, usize),

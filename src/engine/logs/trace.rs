@@ -86,10 +86,13 @@ pub fn exception(line: &str) -> Option<&str> {
         return Some("panic");
     }
     for word in line.split([' ', ':', ',', '[', ']', '(', ')', '"']).take(40) {
-        let ends = ["Exception", "Error", "Throwable"].iter().any(|end| word.ends_with(end) && word.len() > end.len());
+        // Hardly any word of any line goes on from here.
+        if !["Exception", "Error", "Throwable"].iter().any(|end| word.ends_with(end) && word.len() > end.len()) {
+            continue;
+        }
         let named = word.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'$'));
         let kind = word.rsplit(['.', '$']).next().unwrap_or(word);
-        if ends && named && kind.starts_with(|first: char| first.is_ascii_uppercase()) {
+        if named && kind.starts_with(|first: char| first.is_ascii_uppercase()) {
             return Some(shortened(kind));
         }
     }
