@@ -29,6 +29,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub kafka: Kafka,
+    pub dead_letters: DeadLetters,
     pub state: State,
     pub http: Http,
     pub log: Log,
@@ -69,6 +70,15 @@ pub struct Topics {
     pub recommendations: String,
     pub audit: String,
     pub dead_letter: String,
+}
+
+/// When an input partition is stopped rather than drained into the dead letters; takes effect on reload.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DeadLetters {
+    /// So many dead letters one after the other; 0: never.
+    pub in_a_row: u64,
+    /// More than this share of its last thousand messages; 1: never.
+    pub share: f64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -160,6 +170,7 @@ impl Config {
         Config {
             rendering: kept.chain(taken).map(|(path, value)| (path.clone(), value.clone())).collect(),
             kafka: running.kafka.clone(),
+            dead_letters: self.dead_letters,
             state: running.state.clone(),
             http: running.http.clone(),
             log: Log { json: running.log.json, level: self.log.level },
@@ -208,7 +219,8 @@ fn needs_restart(path: &str) -> bool {
 
 /// Two policies that differ have different hashes, whatever the order or the spelling in the file.
 fn policy_hash(rendering: &BTreeMap<String, String>) -> String {
-    let is_policy = |path: &str| !needs_restart(path) && !path.starts_with("log.");
+    let is_shells = |path: &str| ["log.", "dead_letters."].iter().any(|section| path.starts_with(section));
+    let is_policy = |path: &str| !needs_restart(path) && !is_shells(path);
     let lines = rendering.iter().filter(|(path, _)| is_policy(path));
     // Quoted, so that no value can look like the next line.
     let canonical: String = lines.map(|(path, value)| format!("{path}={value:?}\n")).collect();
@@ -236,6 +248,7 @@ impl Default for Config {
                 past_deployments: PastDeployments::Learn,
                 properties: BTreeMap::new(),
             },
+            dead_letters: DeadLetters { in_a_row: 200, share: 0.99 },
             state: State { dir: PathBuf::from("regressd-state"), checkpoint_every: Span::seconds(30) },
             http: Http { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)) },
             log: Log { json: false, level: "info".to_owned() },

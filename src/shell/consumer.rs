@@ -48,6 +48,9 @@ const REQUIRED: [(&str, &str); 4] = [
     ("statistics.interval.ms", "1000"),
 ];
 
+/// How long the client may take to go back in a partition.
+const SEEK_WITHIN: Duration = Duration::from_secs(5);
+
 /// The group's member that this daemon is.
 pub struct Consumer {
     client: BaseConsumer<Listener>,
@@ -207,6 +210,17 @@ impl Consumer {
         {
             tracing::warn!(%error, "could not resume partitions");
         }
+    }
+
+    /// Goes back to what was stepped last, so that what was polled since comes again.
+    ///
+    /// # Errors
+    /// The client can't within a bounded time; the partition then stands where it stood.
+    pub fn seek_back(&self, partition: &Partition) -> Result<(), KafkaError> {
+        let next = partition.stepped.get();
+        self.client.seek(&partition.topic, partition.number, Offset::Offset(next), SEEK_WITHIN)?;
+        partition.polled.set(next);
+        Ok(())
     }
 
     /// The assigned ones among these; `None` if there are none.

@@ -26,6 +26,8 @@ words! {
         BrokerUnreachable = "broker_unreachable",
         /// What is said can't be published, so nothing more is taken.
         PublishFailing = "publish_failing",
+        /// A partition's messages can't be taken, one after the other, and it was stopped.
+        InputStopped = "input_stopped",
         Stopping = "stopping",
     }
 }

@@ -4,6 +4,7 @@
 //! how far it got; then it turns again. This file knows that order and does none of the work. What it promises: nothing
 //! is lost, nothing is skipped, and what is said twice after a crash carries the same id.
 
+mod circuit;
 pub mod delivery;
 pub mod intake;
 mod memory;
@@ -108,7 +109,7 @@ impl Daemon {
         let consumer = Consumer::connect(&config.kafka, topics.clone(), partitions, metrics.clone())?;
         let every = Duration::from_millis(config.state.checkpoint_every.0.max(0).unsigned_abs());
         let turning = Turning {
-            intake: Intake::new(consumer, options.clock, metrics.clone()),
+            intake: Intake::new(consumer, config.dead_letters, options.clock, metrics.clone()),
             delivery: Delivery {
                 publisher,
                 clock: options.clock,
@@ -299,6 +300,7 @@ impl Turning {
         let Some(reloads) = &self.reloads else { return };
         for config in reloads.try_iter() {
             tracing::info!(policy = &*config.policy.hash, "a new policy is in force");
+            self.intake.limit_dead_letters(config.dead_letters);
             self.pump.reload(config, self.topics.clone(), &mut self.out);
             self.memory.want();
         }

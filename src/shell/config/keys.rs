@@ -5,7 +5,7 @@
 
 use super::form::{self, DIRECTIONS};
 use super::section::{Render, Section};
-use super::{Config, Http, Kafka, Log, PastDeployments, State, Topics};
+use super::{Config, DeadLetters, Http, Kafka, Log, PastDeployments, State, Topics};
 use crate::engine::effect::Automation;
 use crate::engine::policy::{
     ApprovalRule, AutomationRule, DetectionPolicy, GatePolicy, Glob, Limits, Policy, Privacy, RateLimit, SignalRule,
@@ -24,6 +24,7 @@ pub fn config(mut root: Section) -> Config {
     let defaults = Config::default();
     let config = Config {
         kafka: kafka(root.section("kafka"), defaults.kafka),
+        dead_letters: dead_letters(root.section("dead_letters"), defaults.dead_letters),
         state: state(root.section("state"), defaults.state),
         http: http(root.section("http"), defaults.http),
         log: log(root.section("log"), defaults.log),
@@ -110,6 +111,15 @@ fn properties(section: Section) -> BTreeMap<String, String> {
         }
     }
     section.free(form::any_text)
+}
+
+fn dead_letters(mut section: Section, defaults: DeadLetters) -> DeadLetters {
+    let dead_letters = DeadLetters {
+        in_a_row: section.read("in_a_row", defaults.in_a_row, form::count(0..=1_000_000)),
+        share: section.read("share", defaults.share, form::positive(1.0)),
+    };
+    section.done();
+    dead_letters
 }
 
 fn state(mut section: Section, defaults: State) -> State {

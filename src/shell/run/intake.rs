@@ -4,9 +4,11 @@
 //! backlog it waits its turn in `align`. Nothing is published or committed here, so whatever a batch has stepped is not
 //! remembered yet.
 
+use super::circuit::Circuit;
 use crate::engine::time::Time;
 use crate::shell::align::{Align, Next, Slot, Waiting};
 use crate::shell::clock::Clock;
+use crate::shell::config::DeadLetters;
 use crate::shell::consumer::partitions::{Change, Partition, UNKNOWN};
 use crate::shell::consumer::{Consumer, Polled};
 use crate::shell::pump::{Cause, Outgoing, Pump, Taken};
@@ -32,6 +34,7 @@ const BURST: usize = 64;
 pub struct Intake {
     pub consumer: Consumer,
     align: Align,
+    circuit: Circuit,
     clock: Clock,
     metrics: Arc<Metrics>,
     began: Instant,
@@ -47,8 +50,9 @@ pub struct Batch {
 }
 
 impl Intake {
-    pub fn new(consumer: Consumer, clock: Clock, metrics: Arc<Metrics>) -> Intake {
-        Intake { consumer, align: Align::default(), clock, metrics, began: Instant::now(), joined: false }
+    pub fn new(consumer: Consumer, limits: DeadLetters, clock: Clock, metrics: Arc<Metrics>) -> Intake {
+        let (align, circuit) = (Align::default(), Circuit::new(limits));
+        Intake { consumer, align, circuit, clock, metrics, began: Instant::now(), joined: false }
     }
 
     /// Takes what there is, waiting at most so long for the first message.
@@ -61,6 +65,7 @@ impl Intake {
         loop {
             self.follow_rebalance();
             let held_up = self.take_waiting(pump, begun, &mut batch, out);
+            self.stop_tripped();
             self.ease();
             if batch.is_full(begun, out) {
                 return Ok(batch);
@@ -72,7 +77,7 @@ impl Intake {
             };
             for _ in 0..if held_up { BURST } else { 1 } {
                 match self.poll(pump, left, &mut batch, out)? {
-                    Brought::Something => {}
+                    Brought::Something => self.stop_tripped(),
                     Brought::Nothing if batch.messages > 0 || begun.elapsed() >= wait => return Ok(batch),
                     Brought::Nothing => break,
                 }
@@ -86,6 +91,7 @@ impl Intake {
             self.pause_all();
         }
         match self.consumer.poll(Duration::ZERO) {
+            Polled::Message(slot, ..) if self.circuit.is_stopped(slot) => Ok(()),
             Polled::Message(slot, partition, message) => {
                 let waiting = owned(&partition, &message, self.clock);
                 self.align.offer(slot, waiting);
@@ -105,6 +111,7 @@ impl Intake {
     pub fn resume_all(&mut self) {
         self.consumer.resume(self.consumer.assigned().iter().map(|(slot, _)| *slot));
         self.consumer.pause(self.align.paused());
+        self.consumer.pause(self.circuit.stopped());
     }
 
     /// Whether every partition is at its end and nothing waits, and the brokers are there to tell.
@@ -112,7 +119,11 @@ impl Intake {
         self.align.is_empty()
             && !self.consumer.assigned().is_empty()
             && self.consumer.pulse().is_silence_real()
-            && self.consumer.assigned().iter().all(|(_, partition)| self.consumer.at_end(partition))
+            && self
+                .consumer
+                .assigned()
+                .iter()
+                .all(|(slot, partition)| self.circuit.is_stopped(*slot) || self.consumer.at_end(partition))
     }
 
     fn poll(
@@ -124,6 +135,7 @@ impl Intake {
     ) -> Result<Brought, KafkaError> {
         let consumer = &self.consumer;
         match consumer.poll(wait) {
+            Polled::Message(slot, ..) if self.circuit.is_stopped(slot) => {}
             Polled::Message(slot, partition, message) => {
                 if self.align.passes(slot, |slot| consumer.is_at_end(slot)) {
                     let stamped = stamped(&message);
@@ -138,7 +150,9 @@ impl Intake {
                         key: message.key(),
                         payload: message.payload().unwrap_or_default(),
                     };
-                    step(consumer, &partition, &taken, pump, &self.metrics, batch, out);
+                    if let Some(is_dead_letter) = step(consumer, &partition, &taken, pump, &self.metrics, batch, out) {
+                        self.circuit.note(slot, is_dead_letter);
+                    }
                 } else {
                     self.align.offer(slot, owned(&partition, &message, self.clock));
                 }
@@ -190,11 +204,61 @@ impl Intake {
                         key: waiting.key.as_deref(),
                         payload: &waiting.payload,
                     };
-                    step(consumer, &partition, &taken, pump, &self.metrics, batch, out);
+                    if let Some(is_dead_letter) = step(consumer, &partition, &taken, pump, &self.metrics, batch, out) {
+                        self.circuit.note(slot, is_dead_letter);
+                    }
+                    if self.circuit.is_stopped(slot) {
+                        // What waits of it will come again.
+                        self.align.revoke(slot);
+                    }
                 }
             }
         }
         false
+    }
+
+    /// Stops what the circuit says: paused at the client, and for nobody to wait for.
+    fn stop_tripped(&mut self) {
+        for (slot, tripped) in self.circuit.take_tripped() {
+            self.align.revoke(slot);
+            self.consumer.pause([slot]);
+            let partition = self.consumer.partition(slot);
+            let (topic, number, next) = (&*partition.topic, partition.number, partition.stepped.get());
+            tracing::error!(
+                topic,
+                partition = number,
+                next,
+                why = %tripped,
+                "stopped: its messages can't be taken. Mend the sender; reading goes on at this offset when a reload \
+                 changes [dead_letters], or after a restart"
+            );
+        }
+    }
+
+    /// Other limits for dead letters; what was stopped by the old ones goes on where it stopped.
+    pub fn limit_dead_letters(&mut self, limits: DeadLetters) {
+        for slot in self.circuit.set(limits) {
+            let Some((_, partition)) = self.consumer.assigned().iter().find(|(assigned, _)| *assigned == slot) else {
+                continue;
+            };
+            let (topic, number) = (partition.topic.clone(), partition.number);
+            match self.consumer.seek_back(partition) {
+                Ok(()) => {
+                    tracing::info!(topic = &*topic, partition = number, "goes on under other limits for dead letters");
+                    self.align.assign(slot, topic, number);
+                    self.consumer.resume([slot]);
+                }
+                Err(error) => {
+                    tracing::error!(topic = &*topic, partition = number, %error, "could not go on; a restart does");
+                    self.circuit.keep_stopped(slot);
+                }
+            }
+        }
+    }
+
+    /// How many partitions are stopped.
+    pub fn stopped(&self) -> usize {
+        self.circuit.stopped().count()
     }
 
     /// Pauses and resumes partitions by the room in their buffers.
@@ -215,6 +279,8 @@ impl Intake {
         let mut assigned = Vec::new();
         for change in changes {
             match change {
+                // It comes back stopped: nothing has changed about it.
+                Change::Assigned(slot) if self.circuit.is_stopped(slot) => self.consumer.pause([slot]),
                 Change::Assigned(slot) => {
                     assigned.push(slot);
                     let partition = self.consumer.partition(slot);
@@ -281,6 +347,7 @@ fn place(consumer: &Consumer, partition: &Partition, offset: i64) -> Place {
     }
 }
 
+/// Whether the message was a dead letter; nothing if it had been taken before.
 fn step(
     consumer: &Consumer,
     partition: &Partition,
@@ -289,10 +356,10 @@ fn step(
     metrics: &Metrics,
     batch: &mut Batch,
     out: &mut Vec<Outgoing>,
-) {
+) -> Option<bool> {
     match place(consumer, partition, taken.offset) {
         Place::Next => {}
-        Place::Again => return,
+        Place::Again => return None,
         Place::Anew => tracing::warn!(
             topic = taken.topic,
             partition = taken.partition,
@@ -313,14 +380,17 @@ fn step(
     let facts = pump.take(taken, out);
     metrics.took(taken.kind, taken.payload.len());
     metrics.decoded(taken.kind, facts);
+    let mut is_dead_letter = false;
     for outgoing in &out[before..] {
         if let Cause::DeadLetter(reason) = outgoing.cause {
             metrics.dead_lettered(taken.kind, reason.word());
+            is_dead_letter = true;
         }
     }
     partition.stepped.set(taken.offset + 1);
     batch.messages += 1;
     batch.bytes += taken.payload.len();
+    Some(is_dead_letter)
 }
 
 fn stamped(message: &BorrowedMessage) -> Option<Time> {

@@ -35,6 +35,9 @@ impl Report {
         }
         self.last = Some(Instant::now());
         self.brokers(intake);
+        let stopped = intake.stopped();
+        self.health.set(NotReady::InputStopped, stopped > 0);
+        self.metrics.set_partitions_stopped(stopped);
         self.lag(intake, pump.now());
         self.metrics.observe_vitals(pump.engine().vitals());
         if pump.was_stuck() {
