@@ -9,6 +9,8 @@ pub mod consumer;
 pub mod demo;
 pub mod http;
 pub mod logging;
+pub mod outbox;
+pub mod poison;
 pub mod publisher;
 pub mod pump;
 pub mod reload;

@@ -12,7 +12,7 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use regressd::shell::clock::wall;
 use regressd::shell::config::Config;
-use regressd::shell::run::{Daemon, Options};
+use regressd::shell::run::{Daemon, Options, RunError};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -53,6 +53,10 @@ impl Scene {
 
     /// That broker notices that a member has left only when its session has run out, so sessions are short here.
     fn daemon(&self) -> Daemon {
+        self.daemon_with(Options::default())
+    }
+
+    fn daemon_with(&self, options: Options) -> Daemon {
         let brokers = self.cluster.bootstrap_servers();
         let text = format!(
             "[kafka]\nbrokers = \"{brokers}\"\ngroup = \"loop\"\npast_deployments = \"judge\"\n\
@@ -61,7 +65,7 @@ impl Scene {
             self.dir.display()
         );
         let config = Config::from_toml_str(&text).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
-        Daemon::start(Arc::new(config), Options::default()).expect("it starts")
+        Daemon::start(Arc::new(config), options).expect("it starts")
     }
 
     fn write(&self, topic: &str, partition: i32, payload: &str) {
@@ -213,5 +217,23 @@ fn while_nothing_can_be_published_nothing_is_remembered() {
     let daemon = scene.daemon();
     wait_for_messages(&daemon, 10.0);
     assert_eq!(scene.dead_letters(1), [("rubbish".to_owned(), "not_json".to_owned())]);
+    daemon.stop().expect("a clean end");
+}
+
+#[test]
+fn a_message_that_breaks_the_daemon_does_so_once() {
+    let scene = Scene::new("poison");
+    scene.write_samples(20);
+    scene.write("metrics", 1, "poison");
+    scene.write_samples(10);
+    let trapped = || Options { trap: Some(|taken| assert_ne!(taken.payload, b"poison")), ..Options::default() };
+    let daemon = scene.daemon_with(trapped());
+    wait_for("its end", || daemon.is_finished());
+    assert!(matches!(daemon.stop(), Err(RunError::Panicked)));
+
+    let daemon = scene.daemon_with(trapped());
+    wait_for("all messages", || metric(&daemon, "regressd_facts_total") >= 30.0);
+    assert_eq!(scene.dead_letters(1), [("poison".to_owned(), "poison".to_owned())]);
+    assert_eq!(metric(&daemon, "regressd_dead_letters_total"), 1.0);
     daemon.stop().expect("a clean end");
 }

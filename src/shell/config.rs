@@ -46,12 +46,22 @@ pub struct Kafka {
     /// Names this daemon's fleet in the `source` of what it publishes: `/regressd/<cluster>`.
     pub cluster: String,
     pub topics: Topics,
+    pub delivery: DeliveryMode,
     /// Messages above this many bytes go to the dead letters unread.
     pub message_bytes_max: usize,
     /// `learn`: deployments older than a watch at the very first start are learned from; `judge`: spoken of too.
     pub past_deployments: PastDeployments,
     /// Handed to librdkafka as they are, for both consumer and producers.
     pub properties: BTreeMap<String, String>,
+}
+
+/// What a consumer of the output topics sees after a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliveryMode {
+    /// At once; after a crash the same may come again, under the same ids.
+    AtLeastOnce,
+    /// In transactions with the input positions: readers of what is committed see everything once.
+    ExactlyOnce,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,6 +254,7 @@ impl Default for Config {
                     audit: "regressd.audit".to_owned(),
                     dead_letter: "regressd.dead-letter".to_owned(),
                 },
+                delivery: DeliveryMode::AtLeastOnce,
                 message_bytes_max: 1 << 20,
                 past_deployments: PastDeployments::Learn,
                 properties: BTreeMap::new(),
@@ -267,6 +278,7 @@ impl fmt::Debug for Kafka {
             .field("group", &self.group)
             .field("cluster", &self.cluster)
             .field("topics", &self.topics)
+            .field("delivery", &self.delivery)
             .field("message_bytes_max", &self.message_bytes_max)
             .field("past_deployments", &self.past_deployments)
             .field("properties", &masked)

@@ -28,6 +28,8 @@ words! {
         PublishFailing = "publish_failing",
         /// A partition's messages can't be taken, one after the other, and it was stopped.
         InputStopped = "input_stopped",
+        /// Under `exactly_once`: without a checkpoint nothing is published.
+        CheckpointFailing = "checkpoint_failing",
         Stopping = "stopping",
     }
 }

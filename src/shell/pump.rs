@@ -72,13 +72,24 @@ pub struct Pump {
     /// Kept between messages for its allocation only; always empty there.
     facts: Vec<Fact<'static>>,
     stuck: bool,
+    ticking: bool,
 }
 
 impl Pump {
     /// `now` is where the state's time stands: `Time::MIN` for a new one.
     pub fn new(engine: Engine, now: Time, config: Arc<Config>, topics: Arc<Topics>) -> Pump {
         let stamp = stamp(&config);
-        Pump { engine, config, topics, stamp, now, effects: Vec::new(), facts: Vec::new(), stuck: false }
+        Pump {
+            engine,
+            config,
+            topics,
+            stamp,
+            now,
+            effects: Vec::new(),
+            facts: Vec::new(),
+            stuck: false,
+            ticking: false,
+        }
     }
 
     pub fn engine(&self) -> &Engine {
@@ -117,9 +128,22 @@ impl Pump {
         count
     }
 
+    /// Takes a message that is not to be decoded: time goes on, and what follows is a dead letter.
+    pub fn refuse(&mut self, taken: &Taken, rejected: &Rejected, out: &mut Vec<Outgoing>) {
+        self.tick_until(taken.now, out);
+        self.now = self.now.max(taken.now);
+        self.dead_letter(taken, rejected, out);
+    }
+
+    /// Whether a deadline is being stepped: true only to somebody who looks while a panic unwinds.
+    pub fn is_ticking(&self) -> bool {
+        self.ticking
+    }
+
     /// Steps every deadline up to and including `now`, each at its own moment. Returns how many there were.
     pub fn tick_until(&mut self, now: Time, out: &mut Vec<Outgoing>) -> u64 {
         let mut ticks = 0;
+        self.ticking = true;
         while let Some(deadline) = self.engine.next_deadline().filter(|deadline| *deadline <= now) {
             self.now = self.now.max(deadline);
             let input = Input { now: self.now, fact: Fact::Tick };
@@ -131,6 +155,7 @@ impl Pump {
                 break;
             }
         }
+        self.ticking = false;
         if ticks > 0 {
             self.encode(out);
         }

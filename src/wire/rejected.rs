@@ -36,6 +36,8 @@ words! {
         UnknownWord = "unknown_word",
         /// A window that ends before it begins.
         BadWindow = "bad_window",
+        /// It broke the daemon when it was taken before, and is not taken again.
+        Poison = "poison",
         /// A text above its limit.
         TooLong = "too_long",
         /// A list above its limit.

@@ -16,6 +16,7 @@ mod traffic;
 mod broker_lifecycle;
 mod dashboards;
 mod dead_letters;
+mod exactly_once;
 mod mutations;
 mod outage;
 mod reload;

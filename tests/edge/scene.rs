@@ -31,6 +31,7 @@ pub struct Scene {
     http: SocketAddr,
     /// More of `[kafka.properties]`.
     properties: &'static str,
+    delivery: &'static str,
 }
 
 impl Scene {
@@ -41,12 +42,22 @@ impl Scene {
 
     /// `properties` are lines of TOML for librdkafka.
     pub fn with_properties(kafka: &Kafka, name: &str, properties: &'static str) -> Scene {
+        Scene::set(kafka, name, properties, "at_least_once")
+    }
+
+    /// The same, published in transactions.
+    pub fn exactly_once(kafka: &Kafka, name: &str, properties: &'static str) -> Scene {
+        Scene::set(kafka, name, properties, "exactly_once")
+    }
+
+    fn set(kafka: &Kafka, name: &str, properties: &'static str, delivery: &'static str) -> Scene {
         let scene = Scene {
             name: name.to_owned(),
             brokers: kafka.addresses(),
             folder: scratch(name),
             http: SocketAddr::from(([127, 0, 0, 1], free_port())),
             properties,
+            delivery,
         };
         kafka.create_topics(&TOPICS.map(|(kind, partitions)| (scene.topic(kind), partitions)));
         scene.configure("");
@@ -81,6 +92,15 @@ impl Scene {
         format!("{}.{kind}", self.name)
     }
 
+    /// The daemon's consumer group.
+    pub fn group(&self) -> &str {
+        &self.name
+    }
+
+    pub fn brokers(&self) -> &str {
+        &self.brokers
+    }
+
     pub fn write(&self, kind: &str, drafts: &[Draft]) {
         topic::write(&self.brokers, &self.topic(kind), drafts);
     }
@@ -108,6 +128,7 @@ impl Scene {
 brokers = "{brokers}"
 group = "{name}"
 cluster = "edge"
+delivery = "{delivery}"
 past_deployments = "judge"
 message_bytes_max = 500000
 
@@ -144,6 +165,7 @@ level = "recommend"
             state = self.folder.join("state").display(),
             http = self.http,
             properties = self.properties,
+            delivery = self.delivery,
         )
     }
 }

@@ -5,7 +5,7 @@
 
 use super::form::{self, DIRECTIONS};
 use super::section::{Render, Section};
-use super::{Config, DeadLetters, Http, Kafka, Log, PastDeployments, State, Topics};
+use super::{Config, DeadLetters, DeliveryMode, Http, Kafka, Log, PastDeployments, State, Topics};
 use crate::engine::effect::Automation;
 use crate::engine::policy::{
     ApprovalRule, AutomationRule, DetectionPolicy, GatePolicy, Glob, Limits, Policy, Privacy, RateLimit, SignalRule,
@@ -37,11 +37,13 @@ pub fn config(mut root: Section) -> Config {
 
 fn kafka(mut section: Section, defaults: Kafka) -> Kafka {
     let past: &[_] = &[("learn", PastDeployments::Learn), ("judge", PastDeployments::Judge)];
+    let delivery: &[_] = &[("at_least_once", DeliveryMode::AtLeastOnce), ("exactly_once", DeliveryMode::ExactlyOnce)];
     let kafka = Kafka {
         brokers: section.read("brokers", defaults.brokers, form::brokers),
         group: section.read("group", defaults.group, form::name),
         cluster: section.read("cluster", defaults.cluster, form::name),
         topics: topics(section.section("topics"), defaults.topics),
+        delivery: section.read("delivery", defaults.delivery, form::one_of(delivery)),
         message_bytes_max: section.read(
             "message_bytes_max",
             defaults.message_bytes_max as u64,
@@ -94,7 +96,7 @@ fn topics(mut section: Section, defaults: Topics) -> Topics {
 
 /// What is handed to librdkafka. What the daemon's promises rest on is not to be had.
 fn properties(section: Section) -> BTreeMap<String, String> {
-    const OWN: [(&str, &str); 9] = [
+    const OWN: [(&str, &str); 10] = [
         ("bootstrap.servers", "set kafka.brokers"),
         ("metadata.broker.list", "set kafka.brokers"),
         ("group.id", "set kafka.group"),
@@ -103,6 +105,7 @@ fn properties(section: Section) -> BTreeMap<String, String> {
         ("enable.auto.offset.store", "positions are committed with the checkpoints"),
         ("enable.idempotence", "repeats and reorderings are prevented by it"),
         ("acks", "a recommendation counts as published when all replicas have it"),
+        ("transactional.id", "set kafka.delivery; the group's name is used"),
         ("request.required.acks", "a recommendation counts as published when all replicas have it"),
     ];
     for (name, why) in OWN {
@@ -312,6 +315,16 @@ struct Format(bool);
 impl Render for Format {
     fn render(&self) -> String {
         if self.0 { "json" } else { "pretty" }.to_owned()
+    }
+}
+
+impl Render for DeliveryMode {
+    fn render(&self) -> String {
+        match self {
+            DeliveryMode::AtLeastOnce => "at_least_once",
+            DeliveryMode::ExactlyOnce => "exactly_once",
+        }
+        .to_owned()
     }
 }
 

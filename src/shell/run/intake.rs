@@ -5,13 +5,14 @@
 //! remembered yet.
 
 use super::circuit::Circuit;
+use super::stepper::Stepper;
 use crate::engine::time::Time;
 use crate::shell::align::{Align, Next, Slot, Waiting};
 use crate::shell::clock::Clock;
 use crate::shell::config::DeadLetters;
-use crate::shell::consumer::partitions::{Change, Partition, UNKNOWN};
+use crate::shell::consumer::partitions::{Change, Partition};
 use crate::shell::consumer::{Consumer, Polled};
-use crate::shell::pump::{Cause, Outgoing, Pump, Taken};
+use crate::shell::pump::{Outgoing, Pump, Taken};
 use crate::shell::telemetry::{KafkaTrouble, Metrics};
 use rdkafka::Message;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -35,6 +36,7 @@ pub struct Intake {
     pub consumer: Consumer,
     align: Align,
     circuit: Circuit,
+    stepper: Stepper,
     clock: Clock,
     metrics: Arc<Metrics>,
     began: Instant,
@@ -50,9 +52,15 @@ pub struct Batch {
 }
 
 impl Intake {
-    pub fn new(consumer: Consumer, limits: DeadLetters, clock: Clock, metrics: Arc<Metrics>) -> Intake {
+    pub fn new(
+        consumer: Consumer,
+        stepper: Stepper,
+        limits: DeadLetters,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Intake {
         let (align, circuit) = (Align::default(), Circuit::new(limits));
-        Intake { consumer, align, circuit, clock, metrics, began: Instant::now(), joined: false }
+        Intake { consumer, align, circuit, stepper, clock, metrics, began: Instant::now(), joined: false }
     }
 
     /// Takes what there is, waiting at most so long for the first message.
@@ -150,7 +158,7 @@ impl Intake {
                         key: message.key(),
                         payload: message.payload().unwrap_or_default(),
                     };
-                    if let Some(is_dead_letter) = step(consumer, &partition, &taken, pump, &self.metrics, batch, out) {
+                    if let Some(is_dead_letter) = self.stepper.step(consumer, &partition, &taken, pump, batch, out) {
                         self.circuit.note(slot, is_dead_letter);
                     }
                 } else {
@@ -204,7 +212,7 @@ impl Intake {
                         key: waiting.key.as_deref(),
                         payload: &waiting.payload,
                     };
-                    if let Some(is_dead_letter) = step(consumer, &partition, &taken, pump, &self.metrics, batch, out) {
+                    if let Some(is_dead_letter) = self.stepper.step(consumer, &partition, &taken, pump, batch, out) {
                         self.circuit.note(slot, is_dead_letter);
                     }
                     if self.circuit.is_stopped(slot) {
@@ -322,75 +330,6 @@ impl Batch {
 enum Brought {
     Something,
     Nothing,
-}
-
-/// Where a message lies, seen from what was stepped last.
-enum Place {
-    Next,
-    /// The same message again.
-    Again,
-    /// The topic was deleted and created anew, or truncated.
-    Anew,
-    /// Offsets are missing: compaction and transactions leave holes, but the log's beginning may have passed us too.
-    Ahead,
-}
-
-fn place(consumer: &Consumer, partition: &Partition, offset: i64) -> Place {
-    let expected = partition.stepped.get();
-    match offset {
-        _ if expected == UNKNOWN || offset == expected => Place::Next,
-        _ if offset > expected => Place::Ahead,
-        _ => match consumer.watermarks(partition) {
-            Some((low, high)) if offset > low && high >= expected => Place::Again,
-            _ => Place::Anew,
-        },
-    }
-}
-
-/// Whether the message was a dead letter; nothing if it had been taken before.
-fn step(
-    consumer: &Consumer,
-    partition: &Partition,
-    taken: &Taken,
-    pump: &mut Pump,
-    metrics: &Metrics,
-    batch: &mut Batch,
-    out: &mut Vec<Outgoing>,
-) -> Option<bool> {
-    match place(consumer, partition, taken.offset) {
-        Place::Next => {}
-        Place::Again => return None,
-        Place::Anew => tracing::warn!(
-            topic = taken.topic,
-            partition = taken.partition,
-            expected = partition.stepped.get(),
-            found = taken.offset,
-            "the partition goes on below what was read: it was truncated or created anew, and is read as it is"
-        ),
-        Place::Ahead => {
-            let expected = partition.stepped.get();
-            if consumer.watermarks(partition).is_some_and(|(low, _)| low > expected) {
-                let (topic, number) = (taken.topic, taken.partition);
-                let lost = taken.offset - expected;
-                tracing::warn!(topic, number, lost, "retention has taken messages before they were read");
-            }
-        }
-    }
-    let before = out.len();
-    let facts = pump.take(taken, out);
-    metrics.took(taken.kind, taken.payload.len());
-    metrics.decoded(taken.kind, facts);
-    let mut is_dead_letter = false;
-    for outgoing in &out[before..] {
-        if let Cause::DeadLetter(reason) = outgoing.cause {
-            metrics.dead_lettered(taken.kind, reason.word());
-            is_dead_letter = true;
-        }
-    }
-    partition.stepped.set(taken.offset + 1);
-    batch.messages += 1;
-    batch.bytes += taken.payload.len();
-    Some(is_dead_letter)
 }
 
 fn stamped(message: &BorrowedMessage) -> Option<Time> {
