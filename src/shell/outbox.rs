@@ -38,7 +38,7 @@ pub struct Outbox {
 }
 
 /// What a checkpoint that holds an outbox is known by.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Seal {
     /// Committed with the positions: whoever finds it there knows that all of it is published.
     pub mark: String,

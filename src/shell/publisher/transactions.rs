@@ -68,6 +68,18 @@ impl Transactions {
         }
     }
 
+    /// Gets ready before there is anything to publish: ends what a killed daemon left open, which holds up readers.
+    /// Takes at most about one step, and waits for nothing where that has failed lately.
+    pub fn prepare(&mut self) {
+        if self.stage != Stage::Start || self.doubtful || self.resume_at.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        match self.step(&[], &Seal::default(), None) {
+            Ok(next) => self.stage = next,
+            Err(error) => self.stumble(&error),
+        }
+    }
+
     /// Works on the outbox for at most about `wait`, or as long as one step; true once it is published for good.
     pub fn settle(&mut self, letters: &[Sealed], seal: &Seal, consumer: &Consumer, wait: Duration) -> bool {
         let until = Instant::now() + wait;
@@ -80,7 +92,7 @@ impl Transactions {
                 }
                 self.resume_at = None;
             }
-            match self.step(letters, seal, consumer) {
+            match self.step(letters, seal, Some(consumer)) {
                 Ok(Stage::Done) => {
                     self.stage = Stage::Begin;
                     (self.pause, self.trouble) = (PAUSE_FIRST, None);
@@ -101,30 +113,31 @@ impl Transactions {
         self.trouble.clone().or_else(heard)
     }
 
-    fn step(&mut self, letters: &[Sealed], seal: &Seal, consumer: &Consumer) -> Result<Stage, KafkaError> {
+    /// Without a consumer nothing is asked or committed; it stays at that stage.
+    fn step(&mut self, letters: &[Sealed], seal: &Seal, consumer: Option<&Consumer>) -> Result<Stage, KafkaError> {
         let Some(producer) = &self.producer else {
             let (producer, outcomes) = produce(&self.settings, &self.metrics)?;
             (self.producer, self.outcomes) = (Some(producer), Some(outcomes));
             return Ok(Stage::Start);
         };
-        match self.stage {
-            Stage::Start => {
+        match (self.stage, consumer) {
+            (Stage::Start, _) => {
                 producer.init_transactions(STEP)?;
                 Ok(if self.doubtful { Stage::Ask } else { Stage::Begin })
             }
-            Stage::Ask => {
+            (Stage::Ask, Some(consumer)) => {
                 let published = consumer.is_marked(&seal.positions, &seal.mark, STEP)?;
                 tracing::info!(published, mark = seal.mark, "asked whether the last outbox was published");
                 self.doubtful = false;
                 Ok(if published { Stage::Done } else { Stage::Begin })
             }
-            Stage::Begin => {
+            (Stage::Begin, _) => {
                 // What is told of the letters of a transaction that is over says nothing about this one.
                 self.outcomes.iter().for_each(|outcomes| outcomes.try_iter().for_each(drop));
                 producer.begin_transaction()?;
                 Ok(Stage::Send(0))
             }
-            Stage::Send(from) => {
+            (Stage::Send(from), _) => {
                 for (index, letter) in letters.iter().enumerate().skip(from) {
                     match producer.send(record(index, letter)).map_err(|(error, _)| error) {
                         Ok(()) => {}
@@ -138,24 +151,24 @@ impl Transactions {
                 }
                 Ok(Stage::Offsets)
             }
-            Stage::Offsets => {
+            (Stage::Offsets, Some(consumer)) => {
                 let (positions, group) = consumer.marked(&seal.positions, &seal.mark)?;
                 producer.send_offsets_to_transaction(&positions, &group, STEP)?;
                 Ok(Stage::Commit)
             }
-            Stage::Commit => {
+            (Stage::Commit, _) => {
                 self.doubtful = true;
                 producer.commit_transaction(STEP)?;
                 self.doubtful = false;
                 Ok(Stage::Done)
             }
-            Stage::Abort => {
+            (Stage::Abort, _) => {
                 producer.abort_transaction(STEP)?;
                 // What was aborted was not committed.
                 self.doubtful = false;
                 Ok(Stage::Begin)
             }
-            Stage::Done => Ok(Stage::Done),
+            (stage, _) => Ok(stage),
         }
     }
 

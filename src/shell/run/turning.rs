@@ -92,6 +92,9 @@ impl Turning {
     /// Take, step, publish, wait, remember.
     fn turn(&mut self) -> Result<Delivered, RunError> {
         self.reload();
+        if let Outlet::ExactlyOnce(transactions) = &mut self.delivery.outlet {
+            transactions.prepare();
+        }
         if self.mode == DeliveryMode::ExactlyOnce && self.is_held()? {
             return if self.memory.is_due() { self.seal() } else { Ok(Delivered::All { recommendation: false }) };
         }
