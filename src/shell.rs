@@ -16,5 +16,6 @@ pub mod pump;
 pub mod reload;
 pub mod replay;
 pub mod run;
+pub mod signature;
 pub mod telemetry;
 pub mod topics;

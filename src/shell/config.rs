@@ -15,6 +15,7 @@ mod tests;
 
 use crate::engine::policy::Policy;
 use crate::engine::time::Span;
+use ed25519_dalek::VerifyingKey;
 use section::Reading;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -30,6 +31,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub struct Config {
     pub kafka: Kafka,
     pub dead_letters: DeadLetters,
+    pub control: Control,
     pub state: State,
     pub http: Http,
     pub log: Log,
@@ -89,6 +91,21 @@ pub struct DeadLetters {
     pub in_a_row: u64,
     /// More than this share of its last thousand messages; 1: never.
     pub share: f64,
+}
+
+/// Whose words on the control topic count; takes effect on reload.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Control {
+    /// Only signed ones; there is a key then.
+    pub require_signature: bool,
+    pub keys: Vec<ControlKey>,
+}
+
+/// A public key of somebody's; a name may have several, and goes from one to the next that way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ControlKey {
+    pub by: String,
+    pub key: VerifyingKey,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -181,6 +198,7 @@ impl Config {
             rendering: kept.chain(taken).map(|(path, value)| (path.clone(), value.clone())).collect(),
             kafka: running.kafka.clone(),
             dead_letters: self.dead_letters,
+            control: self.control,
             state: running.state.clone(),
             http: running.http.clone(),
             log: Log { json: running.log.json, level: self.log.level },
@@ -229,7 +247,7 @@ fn needs_restart(path: &str) -> bool {
 
 /// Two policies that differ have different hashes, whatever the order or the spelling in the file.
 fn policy_hash(rendering: &BTreeMap<String, String>) -> String {
-    let is_shells = |path: &str| ["log.", "dead_letters."].iter().any(|section| path.starts_with(section));
+    let is_shells = |path: &str| ["log.", "dead_letters.", "control."].iter().any(|section| path.starts_with(section));
     let is_policy = |path: &str| !needs_restart(path) && !is_shells(path);
     let lines = rendering.iter().filter(|(path, _)| is_policy(path));
     // Quoted, so that no value can look like the next line.
@@ -259,6 +277,7 @@ impl Default for Config {
                 past_deployments: PastDeployments::Learn,
                 properties: BTreeMap::new(),
             },
+            control: Control::default(),
             dead_letters: DeadLetters { in_a_row: 200, share: 0.99 },
             state: State { dir: PathBuf::from("regressd-state"), checkpoint_every: Span::seconds(30) },
             http: Http { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)) },

@@ -5,6 +5,7 @@
 //! stepped at the deadline's own moment, before the first message at or after it.
 
 use super::config::Config;
+use super::signature;
 use super::topics::Topics;
 use crate::engine::Engine;
 use crate::engine::effect::Effect;
@@ -38,6 +39,8 @@ pub struct Taken<'a> {
     pub stamped: Option<Time>,
     pub key: Option<&'a [u8]>,
     pub payload: &'a [u8],
+    /// Of a control message.
+    pub signature: Option<&'a [u8]>,
 }
 
 /// A message to publish.
@@ -200,7 +203,15 @@ impl Pump {
             let detail = format!("{} bytes, at most {most}", taken.payload.len());
             return Err(Rejected::new(RejectReason::TooLarge, detail));
         }
-        inbound::decode(taken.kind, taken.payload, facts)
+        inbound::decode(taken.kind, taken.payload, facts)?;
+        if taken.kind == Kind::Control {
+            let verified = signature::verify(&self.config.control, facts, taken.payload, taken.signature);
+            if verified.is_err() {
+                facts.clear();
+            }
+            verified?;
+        }
+        Ok(())
     }
 
     fn dead_letter(&self, taken: &Taken, rejected: &Rejected, out: &mut Vec<Outgoing>) {
@@ -261,7 +272,8 @@ mod tests {
         let topics = Arc::new(Topics::new(&config.kafka.topics));
         let mut pump = Pump::new(Engine::default(), Time::MIN, config, topics);
         let now = Time(1_790_000_000_000);
-        let taken = Taken { topic: "t", partition: 0, offset: 0, kind, now, stamped: Some(now), key: None, payload };
+        let (topic, stamped) = ("t", Some(now));
+        let taken = Taken { topic, partition: 0, offset: 0, kind, now, stamped, key: None, payload, signature: None };
         let mut out = Vec::new();
         pump.take(&taken, &mut out);
         out.pop().expect("a dead letter").message

@@ -5,13 +5,14 @@
 
 use super::form::{self, DIRECTIONS};
 use super::section::{Render, Section};
-use super::{Config, DeadLetters, DeliveryMode, Http, Kafka, Log, PastDeployments, State, Topics};
+use super::{Config, Control, ControlKey, DeadLetters, DeliveryMode, Http, Kafka, Log, PastDeployments, State, Topics};
 use crate::engine::effect::Automation;
 use crate::engine::policy::{
     ApprovalRule, AutomationRule, DetectionPolicy, GatePolicy, Glob, Limits, Policy, Privacy, RateLimit, SignalRule,
     WatchPolicy,
 };
 use crate::engine::time::Span;
+use ed25519_dalek::VerifyingKey;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Rules are tried in turn for every new signal, so that a thousand cost microseconds each time.
@@ -25,6 +26,7 @@ pub fn config(mut root: Section) -> Config {
     let config = Config {
         kafka: kafka(root.section("kafka"), defaults.kafka),
         dead_letters: dead_letters(root.section("dead_letters"), defaults.dead_letters),
+        control: control(root.section("control"), defaults.control),
         state: state(root.section("state"), defaults.state),
         http: http(root.section("http"), defaults.http),
         log: log(root.section("log"), defaults.log),
@@ -123,6 +125,24 @@ fn dead_letters(mut section: Section, defaults: DeadLetters) -> DeadLetters {
     };
     section.done();
     dead_letters
+}
+
+fn control(mut section: Section, defaults: Control) -> Control {
+    let require_signature = section.read("require_signature", defaults.require_signature, form::flag);
+    let mut keys = Vec::new();
+    for mut section in section.list("keys", RULES_MAX) {
+        let by = section.required("by", "the name that stands in the message's `by`", form::person);
+        let key = section.required("key", "an Ed25519 public key, 64 hexadecimal digits", form::public_key);
+        if let (Some(by), Some(key)) = (by, key) {
+            keys.push(ControlKey { by, key });
+        }
+        section.done();
+    }
+    if require_signature && keys.is_empty() {
+        section.wrong("require_signature", "expected at least one [[control.keys]] with it: nobody could say anything");
+    }
+    section.done();
+    Control { require_signature, keys }
 }
 
 fn state(mut section: Section, defaults: State) -> State {
@@ -315,6 +335,12 @@ struct Format(bool);
 impl Render for Format {
     fn render(&self) -> String {
         if self.0 { "json" } else { "pretty" }.to_owned()
+    }
+}
+
+impl Render for VerifyingKey {
+    fn render(&self) -> String {
+        self.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 

@@ -14,9 +14,10 @@ use crate::shell::consumer::partitions::{Change, Partition};
 use crate::shell::consumer::{Consumer, Polled};
 use crate::shell::pump::{Outgoing, Pump, Taken};
 use crate::shell::telemetry::{KafkaTrouble, Metrics};
+use crate::wire::inbound::{Kind, SIGNATURE};
 use rdkafka::Message;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::BorrowedMessage;
+use rdkafka::message::{BorrowedMessage, Headers};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -157,6 +158,7 @@ impl Intake {
                         stamped,
                         key: message.key(),
                         payload: message.payload().unwrap_or_default(),
+                        signature: signature(&partition, &message),
                     };
                     if let Some(is_dead_letter) = self.stepper.step(consumer, &partition, &taken, pump, batch, out) {
                         self.circuit.note(slot, is_dead_letter);
@@ -211,6 +213,7 @@ impl Intake {
                         stamped: waiting.stamped,
                         key: waiting.key.as_deref(),
                         payload: &waiting.payload,
+                        signature: waiting.signature.as_deref(),
                     };
                     if let Some(is_dead_letter) = self.stepper.step(consumer, &partition, &taken, pump, batch, out) {
                         self.circuit.note(slot, is_dead_letter);
@@ -347,6 +350,12 @@ fn believed(partition: &Partition, stamped: Option<Time>, clock: Clock) -> Time 
     }
 }
 
+/// Of a control message; of others nobody asks.
+fn signature<'a>(partition: &Partition, message: &'a BorrowedMessage) -> Option<&'a [u8]> {
+    let headers = message.headers().filter(|_| partition.kind == Kind::Control)?;
+    headers.iter().find(|header| header.key == SIGNATURE)?.value
+}
+
 fn owned(partition: &Partition, message: &BorrowedMessage, clock: Clock) -> Waiting {
     let stamped = stamped(message);
     Waiting {
@@ -355,5 +364,6 @@ fn owned(partition: &Partition, message: &BorrowedMessage, clock: Clock) -> Wait
         offset: message.offset(),
         key: message.key().map(<[u8]>::to_vec),
         payload: message.payload().unwrap_or_default().to_vec(),
+        signature: signature(partition, message).map(<[u8]>::to_vec),
     }
 }
