@@ -24,6 +24,8 @@ words! {
     pub enum NotReady {
         Starting = "starting",
         BrokerUnreachable = "broker_unreachable",
+        /// The brokers refuse name and password, or TLS can't be agreed on: waiting does not help.
+        AuthenticationFailed = "authentication_failed",
         /// What is said can't be published, so nothing more is taken.
         PublishFailing = "publish_failing",
         /// A partition's messages can't be taken, one after the other, and it was stopped.

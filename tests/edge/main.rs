@@ -21,4 +21,5 @@ mod mutations;
 mod outage;
 mod reload;
 mod restart;
+mod secured;
 mod whole_path;

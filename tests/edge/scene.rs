@@ -27,10 +27,12 @@ const TOPICS: [(&str, usize); 7] = [
 pub struct Scene {
     name: String,
     brokers: String,
+    /// Where the daemon comes in.
+    door: String,
     folder: PathBuf,
     http: SocketAddr,
     /// More of `[kafka.properties]`.
-    properties: &'static str,
+    properties: String,
     delivery: &'static str,
 }
 
@@ -42,18 +44,24 @@ impl Scene {
 
     /// `properties` are lines of TOML for librdkafka.
     pub fn with_properties(kafka: &Kafka, name: &str, properties: &'static str) -> Scene {
-        Scene::set(kafka, name, properties, "at_least_once")
+        Scene::set(kafka, name, &kafka.addresses(), properties.to_owned(), "at_least_once")
     }
 
     /// The same, published in transactions.
     pub fn exactly_once(kafka: &Kafka, name: &str, properties: &'static str) -> Scene {
-        Scene::set(kafka, name, properties, "exactly_once")
+        Scene::set(kafka, name, &kafka.addresses(), properties.to_owned(), "exactly_once")
     }
 
-    fn set(kafka: &Kafka, name: &str, properties: &'static str, delivery: &'static str) -> Scene {
+    /// The same, where the daemon comes in by a door of its own.
+    pub fn secured(kafka: &Kafka, name: &str, door: &str, properties: String) -> Scene {
+        Scene::set(kafka, name, door, properties, "exactly_once")
+    }
+
+    fn set(kafka: &Kafka, name: &str, door: &str, properties: String, delivery: &'static str) -> Scene {
         let scene = Scene {
             name: name.to_owned(),
             brokers: kafka.addresses(),
+            door: door.to_owned(),
             folder: scratch(name),
             http: SocketAddr::from(([127, 0, 0, 1], free_port())),
             properties,
@@ -160,7 +168,7 @@ level = "recommend"
 
 {more}
 "#,
-            brokers = self.brokers,
+            brokers = self.door,
             name = self.name,
             state = self.folder.join("state").display(),
             http = self.http,
