@@ -52,6 +52,7 @@ pub struct Metrics {
     lag_messages: IntGaugeVec,
     lag_seconds: Gauge,
     partitions_stopped: IntGauge,
+    messages_lost: IntCounter,
     watches: IntGaugeVec,
     verdicts: IntCounterVec,
     recommendations: IntCounterVec,
@@ -101,6 +102,7 @@ impl Metrics {
             dead_letters: new.counters("dead_letters_total", "Messages that can't be taken.", &["kind", "reason"]),
             lag_messages: new.int_gauges("consumer_lag_messages", "Messages not taken yet.", &["topic", "partition"]),
             lag_seconds: new.gauge("consumer_lag_seconds", "How far the latest message taken lies behind the clock."),
+            messages_lost: new.counter("messages_lost_total", "Messages that retention took before they were read."),
             partitions_stopped: new.int_gauge("partitions_stopped", "Partitions stopped for their dead letters."),
             watches: new.int_gauges("watches", "Deployments under watch.", &["phase"]),
             verdicts: new.counters("verdicts_total", "Verdicts, before anything was asked of the gate.", &["verdict"]),
@@ -307,6 +309,11 @@ impl Metrics {
     /// How far the latest message taken lies behind the clock.
     pub fn set_lag_seconds(&self, seconds: f64) {
         self.lag_seconds.set(seconds.max(0.0));
+    }
+
+    /// Retention took so many messages of a partition before they were read.
+    pub fn lost(&self, messages: u64) {
+        self.messages_lost.inc_by(messages);
     }
 
     /// So many partitions are stopped because too many of their messages can't be taken.

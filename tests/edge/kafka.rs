@@ -87,6 +87,31 @@ impl Kafka {
         }
     }
 
+    /// Until nobody knows it any more.
+    pub fn delete_topic(&self, topic: &str) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("the client's settings are valid");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without I/O starts");
+        let options = AdminOptions::new().operation_timeout(Some(START_LIMIT));
+        let answers = runtime.block_on(admin.delete_topics(&[topic], &options)).expect("the broker answers");
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+        let consumer: rdkafka::consumer::BaseConsumer = self.client().create().expect("the settings are valid");
+        let gone = ask_until(START_LIMIT, || {
+            let metadata = rdkafka::consumer::Consumer::fetch_metadata(&consumer, None, START_LIMIT).ok()?;
+            (!metadata.topics().iter().any(|known| known.name() == topic)).then_some(())
+        });
+        assert!(gone.is_some(), "{topic} is still there");
+    }
+
+    /// As retention does: what lies before this offset is gone.
+    pub fn delete_records(&self, topic: &str, partition: i32, before: i64) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("the client's settings are valid");
+        let mut list = rdkafka::TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, rdkafka::Offset::Offset(before)).expect("a valid offset");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without I/O starts");
+        let options = AdminOptions::new().operation_timeout(Some(START_LIMIT));
+        runtime.block_on(admin.delete_records(&list, &options)).expect("the broker answers");
+    }
+
     /// The brokers of a topic's partitions that lead them, as indexes of `node`.
     pub fn leaders(&self, topic: &str) -> Vec<usize> {
         let consumer: rdkafka::consumer::BaseConsumer = self.client().create().expect("the settings are valid");

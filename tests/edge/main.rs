@@ -17,6 +17,7 @@ mod broker_lifecycle;
 mod dashboards;
 mod dead_letters;
 mod exactly_once;
+mod faults;
 mod mutations;
 mod outage;
 mod reload;

@@ -49,6 +49,7 @@ impl Stepper {
                 if consumer.watermarks(partition).is_some_and(|(low, _)| low > expected) {
                     let (topic, number) = (taken.topic, taken.partition);
                     let lost = taken.offset - expected;
+                    self.metrics.lost(lost.unsigned_abs());
                     tracing::warn!(topic, number, lost, "retention has taken messages before they were read");
                 }
             }
