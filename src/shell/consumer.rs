@@ -194,8 +194,8 @@ impl Consumer {
     /// # Errors
     /// An offset that is none, which positions never hold.
     pub fn marked(&self, positions: &Positions, mark: &str) -> Result<(TopicPartitionList, GroupMetadata), KafkaError> {
-        // A topic that was deleted can't be committed, and would hold up the others. What is assigned exists; before the
-        // first assignment nothing better is known than everything.
+        // A topic that was deleted can't be committed, and would hold up the others. What is assigned exists; before
+        // the first assignment nothing better is known than everything.
         let is_assigned = |topic: &str, number: i32| {
             self.assigned.iter().any(|(_, partition)| partition.number == number && *partition.topic == *topic)
         };

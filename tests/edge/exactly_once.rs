@@ -1,7 +1,7 @@
-//! `delivery = "exactly_once"`: whoever reads what is committed sees everything once, however often the daemon is killed.
+//! Under `exactly_once` whoever reads what is committed sees everything once, however often the daemon is killed.
 //!
-//! The yardstick is, as for `restart`, a daemon that read the same input undisturbed. What a reader of the output topics
-//! finds here is what was committed; what a killed daemon left half published is not among it.
+//! The yardstick is, as for `restart`, a daemon that read the same input undisturbed. What a reader of the output
+//! topics finds here is what was committed; what a killed daemon left half published is not among it.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
