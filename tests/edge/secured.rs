@@ -186,8 +186,8 @@ fn allow(brokers: &str, scene: &Scene) {
         let results =
             native::rd_kafka_CreateAcls_result_acls(native::rd_kafka_event_CreateAcls_result(event), &mut count);
         assert_eq!(count, rights.len());
-        for index in 0..count {
-            assert!(native::rd_kafka_acl_result_error(*results.add(index)).is_null(), "{:?}", rights[index].1);
+        for (index, (_, name, _)) in rights.iter().enumerate() {
+            assert!(native::rd_kafka_acl_result_error(*results.add(index)).is_null(), "{name}");
         }
         native::rd_kafka_event_destroy(event);
         native::rd_kafka_queue_destroy(queue);
