@@ -220,6 +220,7 @@ mod tests {
                 stamped: Some(message.at),
                 key: Some(message.key.as_bytes()),
                 payload: message.payload.as_bytes(),
+                signature: None,
             };
             self.pump.take(&taken, &mut self.out);
             for outgoing in self.out.drain(..) {

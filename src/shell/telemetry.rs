@@ -51,6 +51,8 @@ pub struct Metrics {
     dead_letters: IntCounterVec,
     lag_messages: IntGaugeVec,
     lag_seconds: Gauge,
+    partitions_stopped: IntGauge,
+    messages_lost: IntCounter,
     watches: IntGaugeVec,
     verdicts: IntCounterVec,
     recommendations: IntCounterVec,
@@ -100,6 +102,8 @@ impl Metrics {
             dead_letters: new.counters("dead_letters_total", "Messages that can't be taken.", &["kind", "reason"]),
             lag_messages: new.int_gauges("consumer_lag_messages", "Messages not taken yet.", &["topic", "partition"]),
             lag_seconds: new.gauge("consumer_lag_seconds", "How far the latest message taken lies behind the clock."),
+            messages_lost: new.counter("messages_lost_total", "Messages that retention took before they were read."),
+            partitions_stopped: new.int_gauge("partitions_stopped", "Partitions stopped for their dead letters."),
             watches: new.int_gauges("watches", "Deployments under watch.", &["phase"]),
             verdicts: new.counters("verdicts_total", "Verdicts, before anything was asked of the gate.", &["verdict"]),
             recommendations: new.counters("recommendations_total", "Recommendations issued.", &["action", "verdict"]),
@@ -305,6 +309,16 @@ impl Metrics {
     /// How far the latest message taken lies behind the clock.
     pub fn set_lag_seconds(&self, seconds: f64) {
         self.lag_seconds.set(seconds.max(0.0));
+    }
+
+    /// Retention took so many messages of a partition before they were read.
+    pub fn lost(&self, messages: u64) {
+        self.messages_lost.inc_by(messages);
+    }
+
+    /// So many partitions are stopped because too many of their messages can't be taken.
+    pub fn set_partitions_stopped(&self, partitions: usize) {
+        self.partitions_stopped.set(i64::try_from(partitions).unwrap_or(i64::MAX));
     }
 
     pub fn set_ready(&self, is_ready: bool) {

@@ -5,13 +5,14 @@
 
 use super::form::{self, DIRECTIONS};
 use super::section::{Render, Section};
-use super::{Config, Http, Kafka, Log, PastDeployments, State, Topics};
+use super::{Config, Control, ControlKey, DeadLetters, DeliveryMode, Http, Kafka, Log, PastDeployments, State, Topics};
 use crate::engine::effect::Automation;
 use crate::engine::policy::{
     ApprovalRule, AutomationRule, DetectionPolicy, GatePolicy, Glob, Limits, Policy, Privacy, RateLimit, SignalRule,
     WatchPolicy,
 };
 use crate::engine::time::Span;
+use ed25519_dalek::VerifyingKey;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Rules are tried in turn for every new signal, so that a thousand cost microseconds each time.
@@ -24,6 +25,8 @@ pub fn config(mut root: Section) -> Config {
     let defaults = Config::default();
     let config = Config {
         kafka: kafka(root.section("kafka"), defaults.kafka),
+        dead_letters: dead_letters(root.section("dead_letters"), defaults.dead_letters),
+        control: control(root.section("control"), defaults.control),
         state: state(root.section("state"), defaults.state),
         http: http(root.section("http"), defaults.http),
         log: log(root.section("log"), defaults.log),
@@ -36,11 +39,13 @@ pub fn config(mut root: Section) -> Config {
 
 fn kafka(mut section: Section, defaults: Kafka) -> Kafka {
     let past: &[_] = &[("learn", PastDeployments::Learn), ("judge", PastDeployments::Judge)];
+    let delivery: &[_] = &[("at_least_once", DeliveryMode::AtLeastOnce), ("exactly_once", DeliveryMode::ExactlyOnce)];
     let kafka = Kafka {
         brokers: section.read("brokers", defaults.brokers, form::brokers),
         group: section.read("group", defaults.group, form::name),
         cluster: section.read("cluster", defaults.cluster, form::name),
         topics: topics(section.section("topics"), defaults.topics),
+        delivery: section.read("delivery", defaults.delivery, form::one_of(delivery)),
         message_bytes_max: section.read(
             "message_bytes_max",
             defaults.message_bytes_max as u64,
@@ -93,7 +98,7 @@ fn topics(mut section: Section, defaults: Topics) -> Topics {
 
 /// What is handed to librdkafka. What the daemon's promises rest on is not to be had.
 fn properties(section: Section) -> BTreeMap<String, String> {
-    const OWN: [(&str, &str); 9] = [
+    const OWN: [(&str, &str); 10] = [
         ("bootstrap.servers", "set kafka.brokers"),
         ("metadata.broker.list", "set kafka.brokers"),
         ("group.id", "set kafka.group"),
@@ -102,6 +107,7 @@ fn properties(section: Section) -> BTreeMap<String, String> {
         ("enable.auto.offset.store", "positions are committed with the checkpoints"),
         ("enable.idempotence", "repeats and reorderings are prevented by it"),
         ("acks", "a recommendation counts as published when all replicas have it"),
+        ("transactional.id", "set kafka.delivery; the group's name is used"),
         ("request.required.acks", "a recommendation counts as published when all replicas have it"),
     ];
     for (name, why) in OWN {
@@ -110,6 +116,33 @@ fn properties(section: Section) -> BTreeMap<String, String> {
         }
     }
     section.free(form::any_text)
+}
+
+fn dead_letters(mut section: Section, defaults: DeadLetters) -> DeadLetters {
+    let dead_letters = DeadLetters {
+        in_a_row: section.read("in_a_row", defaults.in_a_row, form::count(0..=1_000_000)),
+        share: section.read("share", defaults.share, form::positive(1.0)),
+    };
+    section.done();
+    dead_letters
+}
+
+fn control(mut section: Section, defaults: Control) -> Control {
+    let require_signature = section.read("require_signature", defaults.require_signature, form::flag);
+    let mut keys = Vec::new();
+    for mut section in section.list("keys", RULES_MAX) {
+        let by = section.required("by", "the name that stands in the message's `by`", form::person);
+        let key = section.required("key", "an Ed25519 public key, 64 hexadecimal digits", form::public_key);
+        if let (Some(by), Some(key)) = (by, key) {
+            keys.push(ControlKey { by, key });
+        }
+        section.done();
+    }
+    if require_signature && keys.is_empty() {
+        section.wrong("require_signature", "expected at least one [[control.keys]] with it: nobody could say anything");
+    }
+    section.done();
+    Control { require_signature, keys }
 }
 
 fn state(mut section: Section, defaults: State) -> State {
@@ -302,6 +335,22 @@ struct Format(bool);
 impl Render for Format {
     fn render(&self) -> String {
         if self.0 { "json" } else { "pretty" }.to_owned()
+    }
+}
+
+impl Render for VerifyingKey {
+    fn render(&self) -> String {
+        self.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl Render for DeliveryMode {
+    fn render(&self) -> String {
+        match self {
+            DeliveryMode::AtLeastOnce => "at_least_once",
+            DeliveryMode::ExactlyOnce => "exactly_once",
+        }
+        .to_owned()
     }
 }
 

@@ -17,11 +17,12 @@ pub struct Report {
     clock: Clock,
     last: Option<Instant>,
     unreachable: bool,
+    refused: bool,
 }
 
 impl Report {
     pub fn new(metrics: Arc<Metrics>, health: Arc<Health>, clock: Clock) -> Report {
-        Report { metrics, health, clock, last: None, unreachable: false }
+        Report { metrics, health, clock, last: None, unreachable: false, refused: false }
     }
 
     /// Shows what there is to show, if it is time.
@@ -35,6 +36,9 @@ impl Report {
         }
         self.last = Some(Instant::now());
         self.brokers(intake);
+        let stopped = intake.stopped();
+        self.health.set(NotReady::InputStopped, stopped > 0);
+        self.metrics.set_partitions_stopped(stopped);
         self.lag(intake, pump.now());
         self.metrics.observe_vitals(pump.engine().vitals());
         if pump.was_stuck() {
@@ -45,7 +49,18 @@ impl Report {
     fn brokers(&mut self, intake: &Intake) {
         let pulse = intake.consumer.pulse();
         let unreachable = pulse.is_known() && !pulse.reachable;
+        let refused = pulse.refused && !pulse.reachable;
         self.health.set(NotReady::BrokerUnreachable, unreachable);
+        self.health.set(NotReady::AuthenticationFailed, refused);
+        if refused && !self.refused {
+            let why = pulse.complaint.as_deref().unwrap_or_default();
+            tracing::error!(
+                why,
+                "the brokers refuse us: look at sasl.username, sasl.password, sasl.mechanism, security.protocol and \
+                 ssl.ca.location in [kafka.properties]; a restart takes what is changed"
+            );
+        }
+        self.refused = refused;
         if unreachable && !self.unreachable {
             let why = pulse.complaint.unwrap_or_default();
             tracing::warn!(why, "no broker can be reached; waiting for one");
