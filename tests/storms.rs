@@ -160,6 +160,8 @@ fn time_never_goes_back() {
                 Effect::Recommend(said) => said.at,
                 Effect::Audit(audit) => audit.at,
                 Effect::Heartbeat(beat) => beat.at,
+                Effect::Accuracy(told) => told.at,
+                Effect::Automation(news) => news.at,
             };
             assert!(at >= latest, "{effect:?} after {latest:?}");
             latest = at;
@@ -269,14 +271,14 @@ fn verdicts(effects: &[Effect]) -> BTreeMap<Arc<str>, VerdictKind> {
 fn recommendation(effect: &Effect) -> Option<&Recommendation> {
     match effect {
         Effect::Recommend(said) => Some(said),
-        Effect::Audit(_) | Effect::Heartbeat(_) => None,
+        _ => None,
     }
 }
 
 fn audit(effect: &Effect) -> Option<&Audit> {
     match effect {
         Effect::Audit(audit) => Some(audit),
-        Effect::Recommend(_) | Effect::Heartbeat(_) => None,
+        _ => None,
     }
 }
 

@@ -195,8 +195,8 @@ mod tests {
     #[test]
     fn the_demo_is_configured_validly() {
         let policy = config().policy;
-        assert_eq!(policy.automation("prod", "checkout"), Automation::Recommend);
-        assert_eq!(policy.automation("prod", "cart"), Automation::Advise);
+        assert_eq!(policy.automation("prod", "checkout").level, Automation::Recommend);
+        assert_eq!(policy.automation("prod", "cart").level, Automation::Advise);
     }
 
     /// The pipeline without a broker, fed as the demo feeds it.
@@ -230,7 +230,7 @@ mod tests {
                             self.held.push(reason);
                         }
                     }
-                    Cause::Effect(Effect::Heartbeat(_)) => {}
+                    Cause::Effect(Effect::Heartbeat(_) | Effect::Accuracy(_) | Effect::Automation(_)) => {}
                     Cause::DeadLetter(reason) => panic!("{}: {}", reason.word(), message.payload),
                 }
             }

@@ -5,13 +5,18 @@
 //! topics and partitions are open, and those are taken back when they are no longer ours. Serving is `http`'s affair.
 
 mod families;
+mod measured;
 #[cfg(test)]
 mod tests;
 
 use crate::engine::Vitals;
-use crate::engine::effect::{Action, Audit, AuditEvent, Effect, Lifecycle, Reason, VerdictKind};
+use crate::engine::effect::{
+    Action, Audit, AuditEvent, Change, Effect, Heard, Lifecycle, Reason, VerdictKind,
+};
+use crate::engine::event::Word;
 use crate::wire::inbound::{Kind, RejectReason};
 use families::Families;
+use measured::Measured;
 use prometheus::{Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -63,6 +68,9 @@ pub struct Metrics {
     heartbeat: Gauge,
     silent_services: IntGauge,
     input_silent: GaugeVec,
+    control_words: IntCounterVec,
+    automation_changes: IntCounterVec,
+    measured: Measured,
     services: IntGauge,
     signals: IntGauge,
     series: IntGauge,
@@ -108,6 +116,9 @@ impl Metrics {
             heartbeat: new.gauge("heartbeat_timestamp_seconds", "The event time of the last heartbeat."),
             silent_services: new.int_gauge("silent_services", "Services that fell silent within the last day."),
             input_silent: new.gauges("input_silent", "Nothing came for five minutes: 1 or 0.", &["kind"]),
+            control_words: new.counters("control_words_total", "Control words, by what became of them.", &["word", "outcome"]),
+            automation_changes: new.counters("automation_changes_total", "What happened to levels.", &["change"]),
+            measured: Measured::new(&new),
             held: new.counters("held_total", "Recommendations held back by a guardrail.", &["reason"]),
             cooldowns: new.int_gauge("cooldowns_active", "Services that are quiet after a recommendation."),
             fleet_tokens: new.gauge("fleet_tokens", "Recommendations left to the fleet at this moment."),
@@ -178,6 +189,14 @@ impl Metrics {
         for reason in Reason::ALL {
             self.held.with_label_values(&[reason.word()]);
         }
+        for change in Change::ALL {
+            self.automation_changes.with_label_values(&[change.word()]);
+        }
+        for word in Word::ALL {
+            for outcome in Heard::ALL {
+                self.control_words.with_label_values(&[word, outcome.word()]);
+            }
+        }
         for trouble in KafkaTrouble::ALL {
             self.kafka_errors.with_label_values(&[trouble.word()]);
         }
@@ -226,7 +245,11 @@ impl Metrics {
                     self.input_silent.with_label_values(&[kind]).set(f64::from(u8::from(silent)));
                 }
             }
-            Effect::Audit(_) => {}
+            Effect::Audit(Audit { event: AuditEvent::Heard { word, outcome, .. }, .. }) => {
+                self.control_words.with_label_values(&[word, outcome.word()]).inc();
+            }
+            Effect::Automation(news) => self.automation_changes.with_label_values(&[news.change.word()]).inc(),
+            Effect::Audit(_) | Effect::Accuracy(_) => {}
         }
     }
 
@@ -263,6 +286,9 @@ impl Metrics {
         }
         self.log_lines_unplaced.inc_by(vitals.lines_homeless.saturating_sub(seen.lines_homeless));
         self.fleet_tokens.set(vitals.fleet_tokens);
+        if let Some(accuracy) = &vitals.accuracy {
+            self.measured.show(accuracy);
+        }
         *seen = vitals.clone();
     }
 

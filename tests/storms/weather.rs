@@ -103,7 +103,7 @@ impl Climate {
                 _ => Automation::Recommend,
             };
             let service = Glob(name(service).into());
-            policy.automation.push(AutomationRule { service, env: Glob("*".into()), level });
+            policy.automation.push(AutomationRule { service, env: Glob("*".into()), level, by: Vec::new() });
         }
         policy
     }
