@@ -164,8 +164,8 @@ fn tell_audit(audit: &Audit, out: &mut String) -> std::fmt::Result {
     }
 }
 
-/// The whole fleet, then each detector; services and environments have no place in a story. Nothing labelled and nothing
-/// called is not worth a line.
+/// The whole fleet, then each detector; services and environments have no place in a story. Where nothing was labelled
+/// and nothing called, there is nothing to tell.
 fn tell_accuracy(told: &Accuracy, out: &mut String) -> std::fmt::Result {
     for row in told.rows.iter().filter(|row| row.env.is_none()) {
         let known: Vec<_> = Outcome::ALL.iter().filter(|outcome| row.tally.count(**outcome) > 0).collect();
@@ -180,7 +180,8 @@ fn tell_accuracy(told: &Accuracy, out: &mut String) -> std::fmt::Result {
                 write!(out, "; {what} {} ({} to {})", rough(estimate), rough(lower), rough(upper))?;
             }
         }
-        let minutes = row.tally.detection.map(|(median, _)| format!("; found within {} min", rough(median.as_minutes())));
+        let minutes =
+            row.tally.detection.map(|(median, _)| format!("; found within {} min", rough(median.as_minutes())));
         writeln!(out, "{}", minutes.unwrap_or_default())?;
     }
     Ok(())

@@ -14,8 +14,8 @@ use super::gate::recent::Recent;
 use super::policy::Policy;
 use super::time::Time;
 use super::verdict::Verdict;
-pub use case::{Case, Label};
 use case::{Called, Said};
+pub use case::{Case, Label};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! How far the daemon may go, and whether it has earned that: shadow, advise, recommend, for each rule of automation.
 //!
-//! A level has a bar: so many labelled calls, and so high a lower bound of their precision. Below it the scope is demoted
-//! at once, by itself. Rising is offered once, and is a person's to take; so is going back up after a demotion. Cases
-//! are counted elsewhere and evidence is judged elsewhere; here only levels move.
+//! A level has a bar: so many labelled calls, and so high a lower bound of their precision. Below it the scope is
+//! demoted at once, by itself. Rising is offered once, and is a person's to take; so is going back up after a demotion.
+//! Cases are counted and evidence is judged elsewhere; here only levels move.
 
 mod bars;
 
@@ -98,7 +98,7 @@ impl Earning {
     pub fn labelled(&mut self, policy: &Policy, now: Time, cases: &Cases, label: &Labelled) -> Vec<AutomationNews> {
         let Some(case) = cases.get(&label.thread) else { return Vec::new() };
         let rule = policy.automation(&case.deployment.env, &case.deployment.service);
-        // Words about what led to a demotion may undo it; what happens afterwards may not, that is a person's to decide.
+        // Words about what led to a demotion may undo it. What happens afterwards may not: a person decides about that.
         let concerns = |demotion: Demotion| label.at <= demotion.at || label.before.is_some_and(|at| at <= demotion.at);
         let again = self.standing(&rule).demoted.is_some_and(concerns);
         self.review(policy, now, cases, &rule, again)
@@ -157,7 +157,8 @@ impl Earning {
             standing.demoted = lost(policy, standing.base(), &labels);
         } else if let Some(demotion) = standing.demoted {
             // What fell once may fall further.
-            standing.demoted = lost(policy, standing.base(), &labels).filter(|new| new.to < demotion.to).or(Some(demotion));
+            standing.demoted =
+                lost(policy, standing.base(), &labels).filter(|new| new.to < demotion.to).or(Some(demotion));
         }
         let to = standing.in_force().level;
         if to != from {
@@ -167,7 +168,9 @@ impl Earning {
             told.push(news(rule, now, (change, from, to), None, score, policy.earning.bar(from)));
         }
         told.extend(offer(policy, now, rule, &mut standing, &labels));
-        if standing != Standing::new(rule.level) {
+        if standing == Standing::new(rule.level) {
+            self.standings.remove(&place(rule));
+        } else {
             self.standings.insert(place(rule), standing);
         }
         told

@@ -139,13 +139,26 @@ pub struct Control {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Word {
-    Feedback { about: About, verdict: Feedback, comment: Option<Arc<str>> },
-    Approval { recommendation: Arc<str>, decision: Decision },
+    Feedback {
+        about: About,
+        verdict: Feedback,
+        comment: Option<Arc<str>>,
+    },
+    Approval {
+        recommendation: Arc<str>,
+        decision: Decision,
+    },
     Freeze(Window),
     Mute(Window),
-    Context { window: Window, kind: ContextKind },
+    Context {
+        window: Window,
+        kind: ContextKind,
+    },
     /// A scope of automation, with its patterns as the configuration has them, is to have this level.
-    Automation { scope: Scope, level: Automation },
+    Automation {
+        scope: Scope,
+        level: Automation,
+    },
 }
 
 impl Word {

@@ -1,7 +1,7 @@
 //! What people say, and what became of what was said: words, labels, and what both lead to for levels of automation.
 //!
-//! Orders the rooms that listen (gate, threads, accuracy, earning) as `engine` orders those that look. It counts nothing
-//! and decides nothing.
+//! Orders the rooms that listen (gate, threads, accuracy, earning) as `engine` orders those that look. It counts
+//! nothing and decides nothing.
 
 use super::accuracy::Labelled;
 use super::effect::{Audit, AuditEvent, AutomationNews, Effect, FeedbackLabel, Heard, Recommendation};
@@ -36,8 +36,8 @@ impl Engine {
         }
     }
 
-    /// Publishes a message of a thread, and learns from it whether the call was right. `at` is when whoever gave rise to
-    /// it spoke.
+    /// Publishes a message of a thread, and learns from it whether the call was right. `at` is when whoever gave rise
+    /// to it spoke.
     pub(super) fn tell(
         &mut self,
         policy: &Policy,

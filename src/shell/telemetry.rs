@@ -10,9 +10,7 @@ mod measured;
 mod tests;
 
 use crate::engine::Vitals;
-use crate::engine::effect::{
-    Action, Audit, AuditEvent, Change, Effect, Heard, Lifecycle, Reason, VerdictKind,
-};
+use crate::engine::effect::{Action, Audit, AuditEvent, Change, Effect, Heard, Lifecycle, Reason, VerdictKind};
 use crate::engine::event::Word;
 use crate::wire::inbound::{Kind, RejectReason};
 use families::Families;
@@ -26,6 +24,11 @@ const OTHER: &str = "other";
 
 const KINDS: [(Kind, &str); 4] =
     [(Kind::Metrics, "metrics"), (Kind::Logs, "logs"), (Kind::Deployments, "deployments"), (Kind::Control, "control")];
+
+const DELAY: &str = "From the log taking the message that gave rise to it to a publication's acknowledgement.";
+const DELAYS: [f64; 14] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
+const BATCH: &str = "Taking a batch of messages: decoding, stepping, publishing.";
+const BATCHES: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 words! {
     /// What kind of trouble with Kafka there was.
@@ -116,7 +119,11 @@ impl Metrics {
             heartbeat: new.gauge("heartbeat_timestamp_seconds", "The event time of the last heartbeat."),
             silent_services: new.int_gauge("silent_services", "Services that fell silent within the last day."),
             input_silent: new.gauges("input_silent", "Nothing came for five minutes: 1 or 0.", &["kind"]),
-            control_words: new.counters("control_words_total", "Control words, by what became of them.", &["word", "outcome"]),
+            control_words: new.counters(
+                "control_words_total",
+                "Control words, by what became of them.",
+                &["word", "outcome"],
+            ),
             automation_changes: new.counters("automation_changes_total", "What happened to levels.", &["change"]),
             measured: Measured::new(&new),
             held: new.counters("held_total", "Recommendations held back by a guardrail.", &["reason"]),
@@ -128,16 +135,8 @@ impl Metrics {
             series: new.int_gauge("series", "Series known."),
             log_templates: new.int_gauge("log_templates", "Kinds of log lines known."),
             log_lines_unplaced: new.counter("log_lines_unplaced_total", "Log lines of kinds that found no room."),
-            end_to_end_delay: new.histogram(
-                "end_to_end_delay_seconds",
-                "From the log taking the message that gave rise to it to a publication's acknowledgement.",
-                &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0],
-            ),
-            batch_duration: new.histogram(
-                "batch_duration_seconds",
-                "Taking a batch of messages: decoding, stepping, publishing.",
-                &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0],
-            ),
+            end_to_end_delay: new.histogram("end_to_end_delay_seconds", DELAY, &DELAYS),
+            batch_duration: new.histogram("batch_duration_seconds", BATCH, &BATCHES),
             publish_retries: new.counter("publish_retries_total", "Publications tried again."),
             publish_failures: new.counter("publish_failures_total", "Publications that were given up for the moment."),
             kafka_errors: new.counters("kafka_errors_total", "Errors that the Kafka client reported.", &["kind"]),

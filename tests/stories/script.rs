@@ -244,7 +244,7 @@ fn configure(policy: &mut Policy, rest: &mut Words) {
             let service = Glob(rest.optional().unwrap_or("*").into());
             // The last line wins, so that a story can change its mind.
             let mut rule = AutomationRule { service, level, ..AutomationRule::default() };
-            if rest.optional().is_some_and(|word| word == "of") {
+            if rest.optional() == Some("of") {
                 rule.by = rest.next("who").split(',').map(|who| Glob(who.into())).collect();
             }
             policy.automation.insert(0, rule);

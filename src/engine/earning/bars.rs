@@ -1,7 +1,7 @@
 //! Bars: whether a run of labelled calls earns a level, or loses it.
 //!
-//! A level is lost at the first moment at which its bar was missed, whatever came after: labels are looked at in the order
-//! in which they were given, over the stretch of time that counts, so the order in which they arrived makes no
+//! A level is lost at the first moment at which its bar was missed, whatever came after: labels are looked at in the
+//! order in which they were given, over the stretch of time that counts, so the order in which they arrived makes no
 //! difference. Pure arithmetic over labels.
 
 use super::Demotion;
@@ -36,7 +36,8 @@ impl Score {
 }
 
 pub fn is_earned(bar: Bar, score: Score) -> bool {
-    score.labelled >= bar.sample && wilson(score.right, score.labelled).is_some_and(|share| share.lower >= bar.precision)
+    score.labelled >= bar.sample
+        && wilson(score.right, score.labelled).is_some_and(|share| share.lower >= bar.precision)
 }
 
 /// Below the bar: enough labels and too low a bound; or so few right that even the upper bound is too low.

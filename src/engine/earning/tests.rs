@@ -15,8 +15,8 @@ fn minutes(n: i64) -> Time {
 fn policy(level: Automation) -> Policy {
     let mut policy = Policy::default();
     policy.automation = vec![AutomationRule { service: Glob("a".into()), level, ..AutomationRule::default() }];
-    policy.earning.recommend = Bar { sample: 6, precision: 0.5 };
-    policy.earning.advise = Bar { sample: 4, precision: 0.3 };
+    policy.earning.recommend = Bar { sample: 6, precision: 0.6 };
+    policy.earning.advise = Bar { sample: 4, precision: 0.2 };
     policy
 }
 
@@ -78,7 +78,7 @@ fn falls_at_once_and_as_far_as_it_must() {
         assert_eq!(scene.label(n, 100 + n, true), []);
     }
     assert_eq!(scene.label(4, 104, false), []);
-    assert_eq!(scene.label(5, 105, false), [(Change::Demoted, Advise)], "4 of 6 are too few to be sure of half");
+    assert_eq!(scene.label(5, 105, false), [(Change::Demoted, Advise)], "4 of 6 are too few to be sure of six in ten");
     assert_eq!(scene.level(), (Advise, Grounds::Demoted));
     let mut down = Vec::new();
     for n in 6..12 {
@@ -90,7 +90,6 @@ fn falls_at_once_and_as_far_as_it_must() {
 #[test]
 fn few_labels_that_all_speak_against_it_are_enough() {
     let mut scene = Scene::new(Recommend, 3);
-    scene.policy.earning.recommend.precision = 0.6;
     assert_eq!((scene.label(0, 100, false), scene.label(1, 101, false)), (vec![], vec![]));
     assert_eq!(scene.label(2, 102, false), [(Change::Demoted, Advise)]);
 }
@@ -98,6 +97,7 @@ fn few_labels_that_all_speak_against_it_are_enough() {
 #[test]
 fn what_comes_after_a_demotion_does_not_lift_it() {
     let mut scene = Scene::new(Recommend, 60);
+    scene.policy.earning.advise = Bar { sample: 20, precision: 0.2 };
     for n in 0..3 {
         scene.label(n, 100 + n, false);
     }

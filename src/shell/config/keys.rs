@@ -8,8 +8,8 @@ use super::section::{Render, Section};
 use super::{Config, Http, Kafka, Log, PastDeployments, State, Topics};
 use crate::engine::effect::Automation;
 use crate::engine::policy::{
-    AccuracyPolicy, ApprovalRule, AutomationRule, Bar, DetectionPolicy, EarningPolicy, GatePolicy, Glob, Limits, Policy, Privacy, RateLimit, SignalRule,
-    WatchPolicy,
+    AccuracyPolicy, ApprovalRule, AutomationRule, Bar, DetectionPolicy, EarningPolicy, GatePolicy, Glob, Limits,
+    Policy, Privacy, RateLimit, SignalRule, WatchPolicy,
 };
 use crate::engine::time::Span;
 use std::collections::{BTreeMap, BTreeSet};

@@ -22,6 +22,8 @@ pub struct AdviceFields {
     pub action: String,
     pub verdict: String,
     pub risk: f64,
+    #[serde(default)]
+    pub summary: String,
     pub deployment: DeploymentFields,
     pub evidence: Vec<EvidenceFields>,
     #[serde(default)]
@@ -106,6 +108,16 @@ impl Advice {
         self.data.action != "none" && self.data.lifecycle == "issued"
     }
 
+    /// Whether it is told that nobody answered in time.
+    pub fn is_unanswered(&self) -> bool {
+        self.data.lifecycle == "updated" && self.data.guardrails.reasons.iter().any(|reason| reason == "no_answer")
+    }
+
+    /// What became of it: the sentence for a pager, without whom it is about.
+    fn news(&self) -> &str {
+        self.data.summary.split_once("): ").map_or("", |(_, news)| news)
+    }
+
     fn what(&self) -> String {
         let deployment = &self.data.deployment;
         format!("{} {}", deployment.service, deployment.version.as_deref().unwrap_or(&deployment.id))
@@ -165,7 +177,10 @@ pub fn line(paint: Paint, advice: &Advice) -> String {
         ("issued" | "updated", "clean") => (Ink::Green, "✓", format!("clean{}", seen(&data.coverage))),
         ("issued" | "updated", "inconclusive") => (Ink::Dim, "?", format!("inconclusive{}", lacking(&data.coverage))),
         ("issued", verdict) => (Ink::Yellow, "·", format!("{verdict}, for information")),
-        (lifecycle, _) => (Ink::Cyan, "·", format!("recommendation {lifecycle}")),
+        ("verified", _) => (Ink::Green, "✓", format!("verified: {}", advice.news())),
+        ("rejected", _) => (Ink::Yellow, "✗", format!("rejected: {}", advice.news())),
+        ("updated", _) if advice.is_unanswered() => (Ink::Yellow, "↑", format!("escalated: {}", advice.news())),
+        (lifecycle, _) => (Ink::Cyan, "·", format!("{lifecycle}: {}", advice.news())),
     };
     format!("{} {}", clock(advice.time), paint.ink(ink, &format!("{mark} {}: {text}", advice.what())))
 }
@@ -213,6 +228,8 @@ pub fn explained(reason: &str) -> &str {
         "fleet_limit" => "the fleet's rate limit is used up",
         "target_flagged" => "the version to go back to was itself a regression",
         "no_previous_version" => "nobody said which version to go back to",
+        "demoted" => "too little of what was called there was right, so its level was lowered",
+        "no_answer" => "nobody answered in time",
         "context_event" => "a declared event may explain it",
         other => other,
     }
@@ -298,6 +315,7 @@ mod tests {
         let text = format!(
             r#"{{"specversion":"1.0","id":"x","time":"2026-09-21T12:04:00Z","data":{{"recommendation":"r",
             "lifecycle":"{lifecycle}","action":"{action}","verdict":"{verdict}","risk":0.98,
+            "summary":"checkout 2 in prod (d): r2 took it back",
             "deployment":{{"id":"d","service":"checkout","env":"prod","version":"2","previous_version":"1",
             "ts":{NOON}}},
             "evidence":[{{"signal":"http.server.errors","direction":"increase","baseline":0.1,"current":2.5,
@@ -355,7 +373,7 @@ mod tests {
         );
         assert_eq!(
             line(Paint::plain(), &advice("none", "verified", "regression")),
-            "12:04 · checkout 2: recommendation verified"
+            "12:04 ✓ checkout 2: verified: r2 took it back"
         );
         assert!(!advice("rollback", "approved", "regression").calls());
     }

@@ -1,7 +1,7 @@
 //! How often the daemon was right, on the audit topic: a table, how right its risks were, and where automation stands.
 //!
-//! Keyed by the cluster, so that a compacted copy of the topic keeps the newest of each. What nobody labelled is told as
-//! that and stands in no share.
+//! Keyed by the cluster, so that a compacted copy of the topic keeps the newest of each. What nobody labelled is told
+//! as that and stands in no share.
 
 use super::cloud_event::{DecisionField, message, readable, rfc3339};
 use super::{Message, Stamp};

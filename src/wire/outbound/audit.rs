@@ -116,7 +116,9 @@ impl<'a> AuditFields<'a> {
                 by: by.as_deref(),
                 outcome: Some(outcome.word()),
                 feedback: label.map(|label| label.said.word()),
-                label: label.and_then(|label| label.harmful).map(|harmful| if harmful { "harmful" } else { "harmless" }),
+                label: label
+                    .and_then(|label| label.harmful)
+                    .map(|harmful| if harmful { "harmful" } else { "harmless" }),
                 detail: label.and_then(|_| detail(*outcome)),
                 ..bare
             },
@@ -135,7 +137,7 @@ impl<'a> AuditFields<'a> {
 fn detail(outcome: Heard) -> Option<&'static str> {
     match outcome {
         Heard::Unknown => Some(
-            "nothing is known of it: not watched, watched longer ago than accuracy.over, by another daemon, or misspelt",
+            "nothing is known of it: not watched here, longer ago than accuracy.over, or misspelt",
         ),
         Heard::AlreadyDecided => Some("somebody has said otherwise since; the later word stands"),
         _ => None,

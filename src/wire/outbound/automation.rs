@@ -24,12 +24,7 @@ pub fn automation(news: &AutomationNews, stamp: &Stamp) -> Message {
     let place = (&*news.env, &*news.service);
     let identity = format!(
         "automation\0{}\0{}\0{}\0{}\0{}\0{}",
-        stamp.cluster,
-        news.env,
-        news.service,
-        data.change,
-        data.to,
-        news.at.0
+        stamp.cluster, news.env, news.service, data.change, data.to, news.at.0
     );
     message(stamp, "dev.regressd.automation.v1", place, news.at, identity.as_bytes(), data)
 }

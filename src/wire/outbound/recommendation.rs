@@ -4,7 +4,9 @@
 
 use super::cloud_event::{DecisionField, message, readable, rfc3339, rounded};
 use super::{Message, Stamp};
-use crate::engine::effect::{Answer, Considered, Coverage, Evidence, Grounds, Guardrails, LogEvidence, Recommendation, Share};
+use crate::engine::effect::{
+    Answer, Considered, Coverage, Evidence, Grounds, Guardrails, LogEvidence, Recommendation, Share,
+};
 use crate::engine::event::Deployment;
 use serde::Serialize;
 
