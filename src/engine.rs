@@ -43,7 +43,7 @@ pub mod yardstick;
 use accuracy::Cases;
 use earning::{Earning, InForce};
 use effect::{
-    Action, Audit, AuditEvent, Considered, Effect, Guardrails, Lifecycle, NotWatched, Reason, Recommendation,
+    Action, Audit, AuditEvent, Considered, Effect, Guardrails, Lifecycle, Method, NotWatched, Reason, Recommendation,
     VerdictKind,
 };
 use event::{Deployment, Fact, Input, LogLine, Sample};
@@ -205,7 +205,11 @@ impl Engine {
     fn recovered(&mut self, thread: &str, now: Time) -> Option<bool> {
         let asked = self.threads.question(thread, now)?;
         let service = self.fleet.find(&asked.env, &asked.service)?;
-        detect::recovery::recovered(&mut self.fleet, service, &asked.evidence, asked.since, asked.upto)
+        let (evidence, since, upto) = (&asked.evidence, asked.since, asked.upto);
+        let metrics = detect::recovery::recovered(&mut self.fleet, service, evidence, since, upto);
+        let new = evidence.iter().filter(|each| each.method == Method::NewTemplate);
+        let lines = new.filter_map(|each| self.logs.is_gone(service, each.log.as_deref()?, since, upto));
+        lines.chain(metrics).reduce(|all, each| all && each)
     }
 
     fn drain(&mut self, policy: &Policy, now: Time, effects: &mut Vec<Effect>) {

@@ -155,7 +155,6 @@ fn the_order_of_words_changes_no_state() {
         }
         assert!(state.ends.values().any(|end| *end == Lifecycle::Rejected), "nobody rejected: it proves nothing");
         assert!(!state.later.is_empty() && !state.rungs.is_empty(), "nothing followed: it proves nothing");
-        println!("{:?} {:?}", state.rungs, state.ends);
         grounds.extend(state.rungs.iter().map(|(_, _, grounds, ..)| *grounds));
     });
     assert!(grounds.contains(&Grounds::Demoted), "no level was ever lowered: it proves nothing");

@@ -257,6 +257,10 @@ mod tests {
         }
     }
 
+    fn unanswered(said: &Recommendation) -> bool {
+        said.guardrails.reasons.contains(&Reason::NoAnswer)
+    }
+
     #[test]
     fn the_play_goes_as_the_script_promises() {
         let start = Time(1_790_000_000_000).floor(Span::HOUR);
@@ -282,7 +286,9 @@ mod tests {
                 let Some(bad) = deployed.iter().find(|deploy| *deploy.id == *said.deployment.id) else { continue };
                 match (said.lifecycle, said.action) {
                     (Lifecycle::Issued, Action::Rollback) => script.advised(said.at, &said.thread, bad),
-                    (Lifecycle::Updated, Action::Escalate) => script.escalated(said.at, &said.thread, bad),
+                    (Lifecycle::Updated, Action::Escalate) if unanswered(said) => {
+                        script.escalated(said.at, &said.thread, bad)
+                    }
                     _ => {}
                 }
             }

@@ -6,7 +6,7 @@ use crate::noise::Noise;
 use regressd::engine::effect::Automation;
 use regressd::engine::event::*;
 use regressd::engine::fingerprint::thread_id;
-use regressd::engine::policy::{ApprovalRule, AutomationRule, Glob, Policy, RateLimit};
+use regressd::engine::policy::{ApprovalRule, AutomationRule, Bar, Glob, Policy, RateLimit};
 use regressd::engine::time::{Span, Time};
 use std::sync::Arc;
 
@@ -209,6 +209,9 @@ impl Storm {
         let service = Glob("service-*".into());
         let rule = AutomationRule { service, level: Automation::Recommend, ..AutomationRule::default() };
         self.policy.automation = vec![rule];
+        // Low enough bars for a few words to move levels.
+        self.policy.earning.recommend = Bar { sample: 3, precision: 0.5 };
+        self.policy.earning.advise = Bar { sample: 4, precision: 0.05 };
         self.policy.gate.expires = Span(4 * Span::HOUR.0);
         self.policy.approvals = vec![ApprovalRule { within: Span(4 * Span::HOUR.0), ..ApprovalRule::default() }];
         self

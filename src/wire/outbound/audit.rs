@@ -136,9 +136,7 @@ impl<'a> AuditFields<'a> {
 /// What whoever sent feedback should know where it was not taken.
 fn detail(outcome: Heard) -> Option<&'static str> {
     match outcome {
-        Heard::Unknown => Some(
-            "nothing is known of it: not watched here, longer ago than accuracy.over, or misspelt",
-        ),
+        Heard::Unknown => Some("nothing is known of it: not watched here, longer ago than accuracy.over, or misspelt"),
         Heard::AlreadyDecided => Some("somebody has said otherwise since; the later word stands"),
         _ => None,
     }
