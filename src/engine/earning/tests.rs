@@ -13,8 +13,8 @@ fn minutes(n: i64) -> Time {
 }
 
 fn policy(level: Automation) -> Policy {
-    let mut policy = Policy::default();
-    policy.automation = vec![AutomationRule { service: Glob("a".into()), level, ..AutomationRule::default() }];
+    let rule = AutomationRule { service: Glob("a".into()), level, ..AutomationRule::default() };
+    let mut policy = Policy { automation: vec![rule], ..Policy::default() };
     policy.earning.recommend = Bar { sample: 6, precision: 0.6 };
     policy.earning.advise = Bar { sample: 4, precision: 0.2 };
     policy

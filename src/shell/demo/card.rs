@@ -79,6 +79,8 @@ pub struct Entry {
 #[derive(Clone, Debug, Deserialize)]
 pub struct EntryFields {
     pub event: String,
+    /// Heartbeats and reports speak of no service.
+    #[serde(default)]
     pub service: String,
     pub deployment: Option<String>,
     pub reason: Option<String>,
@@ -178,7 +180,8 @@ pub fn line(paint: Paint, advice: &Advice) -> String {
         ("issued" | "updated", "inconclusive") => (Ink::Dim, "?", format!("inconclusive{}", lacking(&data.coverage))),
         ("issued", verdict) => (Ink::Yellow, "·", format!("{verdict}, for information")),
         ("verified", _) => (Ink::Green, "✓", format!("verified: {}", advice.news())),
-        ("rejected", _) => (Ink::Yellow, "✗", format!("rejected: {}", advice.news())),
+        ("approved", _) => (Ink::Green, "✓", advice.news().to_owned()),
+        ("rejected", _) => (Ink::Yellow, "✗", advice.news().to_owned()),
         ("updated", _) if advice.is_unanswered() => (Ink::Yellow, "↑", format!("escalated: {}", advice.news())),
         (lifecycle, _) => (Ink::Cyan, "·", format!("{lifecycle}: {}", advice.news())),
     };
@@ -257,6 +260,7 @@ fn in_words(paint: Paint, evidence: &EvidenceFields) -> String {
         "instance_against_peers" => "its instances against their peers",
         "rare_events" => "events where there were none",
         "silence" => "it no longer reports",
+        "new_template" => "a kind of line that was never written before",
         other => other,
     };
     let unit = evidence.unit.as_deref().filter(|unit| *unit != "1").map_or(String::new(), |unit| format!(" {unit}"));

@@ -29,7 +29,7 @@ pub fn summary(paint: Paint, told: &Told) -> String {
             })
             .collect();
         said.dedup();
-        let ends = told.advices.iter().filter(|a| a.data.deployment.id == deploy.id).next_back();
+        let ends = told.advices.iter().rfind(|a| a.data.deployment.id == deploy.id);
         let ends = ends.map(|last| last.data.lifecycle.as_str());
         said.extend(ends.filter(|end| !matches!(*end, "issued" | "updated")).map(str::to_owned));
         let said = if said.is_empty() { "nothing".to_owned() } else { said.join(", then ") };

@@ -196,7 +196,10 @@ impl Show {
     fn entry(&mut self, payload: &[u8], news: &mut News) -> Result<(), Failure> {
         let entry: Entry = serde_json::from_slice(payload)?;
         if entry.data.event == "held" {
-            news.push((entry.time, card::hold(self.paint, &entry)));
+            // That nothing is said twice is no news.
+            if entry.data.reason.as_deref() != Some("already_said") {
+                news.push((entry.time, card::hold(self.paint, &entry)));
+            }
             self.told.holds.push(entry);
         }
         Ok(())
