@@ -449,10 +449,6 @@ impl Engine {
         vitals.fleet_tokens = self.gate.fleet_tokens(policy, now);
         vitals.threads_open = self.threads.open() as u64;
         vitals.windows = self.gate.windows(now) as u64;
-        if self.cases.was_touched() || vitals.accuracy.is_none() {
-            let rungs = self.earning.rungs(policy, &self.cases);
-            vitals.accuracy = Some(self.cases.report(policy, now, rungs).into());
-        }
     }
 }
 

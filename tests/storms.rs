@@ -267,10 +267,15 @@ fn ends(effects: &[Effect]) -> BTreeMap<Arc<str>, Lifecycle> {
 #[derive(Debug, PartialEq)]
 struct FinalState {
     ends: BTreeMap<Arc<str>, Lifecycle>,
-    later: Vec<(Arc<str>, VerdictKind, Action, Automation, Vec<Reason>)>,
+    later: Vec<Later>,
     rows: Vec<Row>,
-    rungs: Vec<(Arc<str>, Automation, Grounds, u64, u64)>,
+    rungs: Vec<Level>,
 }
+
+/// Of a deployment: what was said, at which level of automation, and for which reasons.
+type Later = (Arc<str>, VerdictKind, Action, Automation, Vec<Reason>);
+/// Of a scope: its level and why, the calls that are labelled, and how many of them were right.
+type Level = (Arc<str>, Automation, Grounds, u64, u64);
 
 fn final_state(effects: &[Effect]) -> FinalState {
     let after = START + SAY + Span::minutes(10);

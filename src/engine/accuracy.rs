@@ -29,9 +29,9 @@ pub struct Cases {
     /// From a deployment's id to its thread; another environment may use the same id, then the later one counts.
     deployments: Recent<Arc<str>, Arc<str>>,
     next: Option<Time>,
-    /// Something changed since the table was made.
+    /// Counts what may change the table, in this process.
     #[serde(skip)]
-    touched: bool,
+    version: u64,
 }
 
 /// A label that is new, and whose.
@@ -61,7 +61,7 @@ impl Cases {
         if let Some(case) = self.known.get_mut(thread) {
             let method = method.unwrap_or(Method::AfterAgainstExpected);
             case.called.get_or_insert(Called { at: now, method, risk: found.risk });
-            self.touched = true;
+            self.version += 1;
         }
     }
 
@@ -70,7 +70,7 @@ impl Cases {
         if let Some(case) = self.known.get_mut(thread) {
             case.ended = Some(kind);
             case.risk = risk.or(case.risk);
-            self.touched = true;
+            self.version += 1;
         }
     }
 
@@ -134,14 +134,14 @@ impl Cases {
         }
     }
 
-    /// The table is to be made anew: something changed that stands in it.
+    /// Something changed that stands in the table.
     pub fn touch(&mut self) {
-        self.touched = true;
+        self.version += 1;
     }
 
-    /// Whether anything changed since this was asked last.
-    pub fn was_touched(&mut self) -> bool {
-        std::mem::take(&mut self.touched)
+    /// Greater after each change of the table.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     pub fn get(&self, thread: &str) -> Option<&Case> {
@@ -227,7 +227,7 @@ impl Cases {
         let case = self.known.get_mut(thread)?;
         let before = case.label();
         case.hear(source, said);
-        self.touched = true;
+        self.version += 1;
         let after = case.label()?;
         let changed = before != Some(after);
         changed.then(|| Labelled { thread: thread.clone(), at: after.at, before: before.map(|label| label.at) })

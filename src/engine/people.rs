@@ -4,7 +4,7 @@
 //! nothing and decides nothing.
 
 use super::accuracy::Labelled;
-use super::effect::{Audit, AuditEvent, AutomationNews, Effect, FeedbackLabel, Heard, Recommendation};
+use super::effect::{Accuracy, Audit, AuditEvent, AutomationNews, Effect, FeedbackLabel, Heard, Recommendation};
 use super::event::{About, Control, Deployment, Feedback, Word};
 use super::policy::Policy;
 use super::time::Time;
@@ -12,6 +12,14 @@ use super::{Engine, publish};
 use std::sync::Arc;
 
 impl Engine {
+    /// How often we were right by now, and which version of that table this is; none if it is the known one. It is made
+    /// when it is asked for: some ten milliseconds with as many cases as there may be.
+    pub fn accuracy(&self, policy: &Policy, known: Option<u64>) -> Option<(u64, Accuracy)> {
+        let version = self.cases.version();
+        let now = self.now.filter(|_| known != Some(version))?;
+        Some((version, self.cases.report(policy, now, self.earning.rungs(policy, &self.cases))))
+    }
+
     pub(super) fn control(&mut self, policy: &Policy, now: Time, control: &Control, effects: &mut Vec<Effect>) {
         match &control.word {
             Word::Approval { recommendation, decision } => {

@@ -1,11 +1,9 @@
 //! What can be seen of the engine from outside, for metrics: levels and counters, and nothing that decides.
 
-use super::effect::Accuracy;
 use super::fleet::Full;
 use super::series::Taken;
 use super::time::Time;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 
 /// Counters count since the state was created.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -33,9 +31,6 @@ pub struct Vitals {
     pub dropped_overflow: u64,
     /// The latest moment that the log has told of.
     pub now: Time,
-    /// How often we were right, as of the last change of it; none before the first decision of this process.
-    #[serde(skip)]
-    pub accuracy: Option<Arc<Accuracy>>,
 }
 
 impl Vitals {

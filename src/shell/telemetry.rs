@@ -10,7 +10,9 @@ mod measured;
 mod tests;
 
 use crate::engine::Vitals;
-use crate::engine::effect::{Action, Audit, AuditEvent, Change, Effect, Heard, Lifecycle, Reason, VerdictKind};
+use crate::engine::effect::{
+    Accuracy, Action, Audit, AuditEvent, Change, Effect, Heard, Lifecycle, Reason, VerdictKind,
+};
 use crate::engine::event::Word;
 use crate::wire::inbound::{Kind, RejectReason};
 use families::Families;
@@ -285,10 +287,12 @@ impl Metrics {
         }
         self.log_lines_unplaced.inc_by(vitals.lines_homeless.saturating_sub(seen.lines_homeless));
         self.fleet_tokens.set(vitals.fleet_tokens);
-        if let Some(accuracy) = &vitals.accuracy {
-            self.measured.show(accuracy);
-        }
         *seen = vitals.clone();
+    }
+
+    /// Shows how often the daemon was right, as far as anybody knows.
+    pub fn observe_accuracy(&self, table: &Accuracy) {
+        self.measured.show(table);
     }
 
     /// A publication was acknowledged, so many seconds after the log took the message that gave rise to it.

@@ -16,12 +16,14 @@ pub struct Report {
     pub health: Arc<Health>,
     clock: Clock,
     last: Option<Instant>,
+    /// The version of the table of accuracy that is shown.
+    accuracy: Option<u64>,
     unreachable: bool,
 }
 
 impl Report {
     pub fn new(metrics: Arc<Metrics>, health: Arc<Health>, clock: Clock) -> Report {
-        Report { metrics, health, clock, last: None, unreachable: false }
+        Report { metrics, health, clock, last: None, accuracy: None, unreachable: false }
     }
 
     /// Shows what there is to show, if it is time.
@@ -37,6 +39,10 @@ impl Report {
         self.brokers(intake);
         self.lag(intake, pump.now());
         self.metrics.observe_vitals(pump.engine().vitals());
+        if let Some((version, table)) = pump.engine().accuracy(&pump.config().policy, self.accuracy) {
+            self.metrics.observe_accuracy(&table);
+            self.accuracy = Some(version);
+        }
         if pump.was_stuck() {
             tracing::error!("a deadline did not move on when it came: please report this as a defect");
         }

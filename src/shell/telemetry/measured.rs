@@ -7,7 +7,7 @@ use super::families::Families;
 use crate::engine::effect::{Accuracy, Grounds, Method, Outcome, Row, Share95};
 use prometheus::{GaugeVec, IntCounter, IntGauge};
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 /// Where a row is not about one detector.
 const ANY: &str = "any";
@@ -26,10 +26,10 @@ pub struct Measured {
     shown: Mutex<Shown>,
 }
 
-/// The table that is shown, and the series that stand for it.
+/// What the table that is shown had forgotten, and the series that stand for it.
 #[derive(Default)]
 struct Shown {
-    table: Option<Arc<Accuracy>>,
+    forgotten: Option<u64>,
     series: BTreeSet<Series>,
 }
 
@@ -75,13 +75,10 @@ impl Measured {
         }
     }
 
-    /// Shows a table; the same one again costs nothing.
-    pub fn show(&self, table: &Arc<Accuracy>) {
+    /// Shows a table.
+    pub fn show(&self, table: &Accuracy) {
         // Names alone: whoever panicked while holding it left nothing half done that matters.
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        if shown.table.as_ref().is_some_and(|known| Arc::ptr_eq(known, table)) {
-            return;
-        }
         let mut series = BTreeSet::new();
         for row in table.rows.iter().filter(|row| row.service.is_none()) {
             for (family, labels, value) in values(row) {
@@ -95,11 +92,12 @@ impl Measured {
             let _ = self.family(*family).remove_label_values(&labels);
         }
         self.calibrate(table);
-        let forgotten = shown.table.as_ref().map_or(table.forgotten, |before| before.forgotten);
+        // What an earlier process forgot is not counted again in this one.
+        let forgotten = shown.forgotten.unwrap_or(table.forgotten);
         self.forgotten.inc_by(table.forgotten.saturating_sub(forgotten));
         self.demoted.set(table.rungs.iter().filter(|rung| rung.grounds == Grounds::Demoted).count() as i64);
         self.offered.set(table.rungs.iter().filter(|rung| rung.offered.is_some()).count() as i64);
-        *shown = Shown { table: Some(table.clone()), series };
+        *shown = Shown { forgotten: Some(table.forgotten), series };
     }
 
     fn family(&self, family: Family) -> &GaugeVec {

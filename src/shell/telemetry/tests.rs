@@ -4,7 +4,7 @@
 
 use super::families::REVISION;
 use super::*;
-use crate::engine::effect::{Accuracy, Bin, Method, Row, Tally};
+use crate::engine::effect::{Bin, Method, Row, Tally};
 use crate::engine::time::{Span, Time};
 
 /// The value of a series as it is served, by its name and labels.
@@ -126,7 +126,7 @@ fn accuracy_is_shown_as_the_table_has_it_and_taken_back() {
         rungs: Vec::new(),
         forgotten: 0,
     };
-    let show = |env| metrics.observe_vitals(&Vitals { accuracy: Some(table(env).into()), ..Vitals::default() });
+    let show = |env| metrics.observe_accuracy(&table(env));
     show("prod");
     let cases = |detector: &str, outcome: &str| {
         let labels = format!("{{detector=\"{detector}\",env=\"prod\",outcome=\"{outcome}\"}}");
