@@ -117,8 +117,8 @@ impl Logs {
         Look::new(policy, journal, peers, service, deployment, now)
     }
 
-    /// Whether a kind of line that was evidence is no longer written: for long enough, by how often it was. Only minutes
-    /// from `since` up to and including `upto` count; none while they are too few.
+    /// Whether a kind of line that was evidence is no longer written: for long enough, by how often it was. Only
+    /// minutes from `since` up to and including `upto` count; none while they are too few.
     pub fn is_gone(&self, service: usize, told: &LogEvidence, since: Minute, upto: Minute) -> Option<bool> {
         let first = told.first?;
         let ours = |each: &&Template| format!("{:016x}", each.id) == told.template_id;
