@@ -7,10 +7,12 @@
 #[macro_use]
 mod words;
 
+pub mod accuracy;
 pub mod baseline;
 pub mod character;
 pub mod detect;
 pub mod distribution;
+pub mod earning;
 pub mod effect;
 pub mod event;
 pub mod fingerprint;
@@ -21,6 +23,7 @@ pub mod learn;
 pub mod ledger;
 pub mod logs;
 pub mod pace;
+mod people;
 pub mod policy;
 pub mod pulse;
 pub mod redact;
@@ -37,11 +40,13 @@ pub mod watches;
 pub mod window;
 pub mod yardstick;
 
+use accuracy::Cases;
+use earning::{Earning, InForce};
 use effect::{
-    Action, Audit, AuditEvent, Considered, Effect, Guardrails, Lifecycle, NotWatched, Reason, Recommendation,
+    Action, Audit, AuditEvent, Considered, Effect, Guardrails, Lifecycle, Method, NotWatched, Reason, Recommendation,
     VerdictKind,
 };
-use event::{Control, Deployment, Fact, Input, LogLine, Sample, Word};
+use event::{Deployment, Fact, Input, LogLine, Sample};
 use fleet::{Fleet, Full};
 use gate::{Answer, Gate, Proposal};
 use ledger::Ledger;
@@ -66,6 +71,8 @@ pub struct Engine {
     watches: Watches,
     gate: Gate,
     threads: Threads,
+    cases: Cases,
+    earning: Earning,
     ledger: Ledger,
     pulse: Pulse,
     vitals: Vitals,
@@ -85,7 +92,7 @@ impl Engine {
             Fact::Deployment(deployment) => self.deployment(policy, now, deployment, effects),
             Fact::Control(control) => self.control(policy, now, control, effects),
             Fact::ColdStart { since } => self.gate.cold_start(*since),
-            Fact::PolicyChanged => {}
+            Fact::PolicyChanged => self.configured(policy, now, effects),
             Fact::Tick => self.tick(policy, now, effects),
             Fact::Drain => self.drain(policy, now, effects),
         }
@@ -95,7 +102,8 @@ impl Engine {
 
     /// The next moment at which a tick is due, if any.
     pub fn next_deadline(&self) -> Option<Time> {
-        [self.watches.next_due(), self.threads.next_due(), self.pulse.next_due()].into_iter().flatten().min()
+        let due = [self.watches.next_due(), self.threads.next_due(), self.pulse.next_due(), self.cases.next_due()];
+        due.into_iter().flatten().min()
     }
 
     pub fn vitals(&self) -> &Vitals {
@@ -163,27 +171,15 @@ impl Engine {
         let watch = self.watches.open(policy, now, deployment);
         let event = AuditEvent::WatchOpened { until: watch.until };
         effects.push(audit(now, deployment, Some(watch), event));
+        self.cases.open(policy, now, &watch.thread, &watch.deployment);
         self.fleet.watch(&deployment.env, &deployment.service, 1);
     }
 
     /// What a deployment means for what was said before, watched or not.
     fn taken_effect(&mut self, policy: &Policy, now: Time, deployment: &Deployment, effects: &mut Vec<Effect>) {
         self.gate.deployed(deployment);
+        self.taken_back(policy, now, deployment, effects);
         self.threads.deployed(now, policy, deployment).into_iter().for_each(|message| publish(message, effects));
-    }
-
-    fn control(&mut self, policy: &Policy, now: Time, control: &Control, effects: &mut Vec<Effect>) {
-        let (outcome, message) = match &control.word {
-            Word::Approval { recommendation, decision } => {
-                self.threads.answer(policy, now, recommendation, control.by.as_ref(), *decision)
-            }
-            _ => (self.gate.hear(policy, now, control), None),
-        };
-        let (env, service) = control.word.scope();
-        let event = AuditEvent::Heard { word: control.word.word(), by: control.by.clone(), outcome };
-        let recommendation = control.word.recommendation();
-        effects.push(Effect::Audit(Audit { at: now, env, service, deployment: None, recommendation, event }));
-        message.into_iter().for_each(|message| publish(message, effects));
     }
 
     fn tick(&mut self, policy: &Policy, now: Time, effects: &mut Vec<Effect>) {
@@ -195,8 +191,11 @@ impl Engine {
         for thread in self.threads.due(now) {
             let recovered = self.recovered(&thread, now);
             let message = self.threads.tick(policy, now, &thread, recovered);
-            message.into_iter().for_each(|message| publish(message, effects));
+            if let Some(message) = message {
+                self.tell(policy, now, now, message, effects);
+            }
         }
+        self.measured(policy, now, effects);
         let (watches, threads) = (self.watches.all().len() as u64, self.threads.open() as u64);
         let beat = self.pulse.beat(policy, now, &self.fleet, watches, threads);
         effects.extend(beat.map(|beat| Effect::Heartbeat(Box::new(beat))));
@@ -206,7 +205,11 @@ impl Engine {
     fn recovered(&mut self, thread: &str, now: Time) -> Option<bool> {
         let asked = self.threads.question(thread, now)?;
         let service = self.fleet.find(&asked.env, &asked.service)?;
-        detect::recovery::recovered(&mut self.fleet, service, &asked.evidence, asked.since, asked.upto)
+        let (evidence, since, upto) = (&asked.evidence, asked.since, asked.upto);
+        let metrics = detect::recovery::recovered(&mut self.fleet, service, evidence, since, upto);
+        let new = evidence.iter().filter(|each| each.method == Method::NewTemplate);
+        let lines = new.filter_map(|each| self.logs.is_gone(service, each.log.as_deref()?, since, upto));
+        lines.chain(metrics).reduce(|all, each| all && each)
     }
 
     fn drain(&mut self, policy: &Policy, now: Time, effects: &mut Vec<Effect>) {
@@ -231,6 +234,7 @@ impl Engine {
                 None if last && !watch.said => {
                     let verdict = verdict::at_the_end(level, findings, overflowed, watch.superseded);
                     self.watches.get_mut(place).ended = Some(verdict.kind);
+                    self.cases.close(&watch.thread, verdict.kind, Some(verdict.risk));
                     self.say_the_end(policy, now, &watch, verdict, effects);
                 }
                 None => {}
@@ -317,11 +321,13 @@ impl Engine {
             watch.found = true;
             let event = AuditEvent::Verdict { kind: found.kind, risk: found.risk };
             effects.push(audit(now, &watch.deployment, Some(watch), event));
+            self.cases.call(now, &watch.thread, &found);
         }
         let watch = watch.clone();
         let onset = found.evidence.first().map_or(watch.deployment.at, |strongest| strongest.onset);
         let beside = self.watches.beside(place, onset);
-        match self.gate.ask(policy, now, &proposal(&watch, &found)) {
+        let automation = self.in_force(policy, &watch);
+        match self.gate.ask(policy, now, &proposal(&watch, &found, automation)) {
             Answer::Say { action, guardrails } => {
                 self.watches.get_mut(place).said = true;
                 self.say(policy, now, &watch, found, action, guardrails, beside, effects);
@@ -336,7 +342,7 @@ impl Engine {
                     effects.push(audit(now, &watch.deployment, Some(&watch), AuditEvent::Held { reason, would }));
                 }
                 if last && !watch.said {
-                    let guardrails = self.gate.last_word(policy, &proposal(&watch, &found), reason);
+                    let guardrails = self.gate.last_word(&proposal(&watch, &found, automation), reason);
                     self.watches.get_mut(place).said = true;
                     self.say(policy, now, &watch, found, Action::None, guardrails, beside, effects);
                 }
@@ -347,7 +353,8 @@ impl Engine {
     fn say_the_end(&mut self, policy: &Policy, now: Time, watch: &Watch, verdict: Verdict, effects: &mut Vec<Effect>) {
         let event = AuditEvent::Verdict { kind: verdict.kind, risk: verdict.risk };
         effects.push(audit(now, &watch.deployment, Some(watch), event));
-        match self.gate.ask(policy, now, &proposal(watch, &verdict)) {
+        let automation = self.in_force(policy, watch);
+        match self.gate.ask(policy, now, &proposal(watch, &verdict, automation)) {
             Answer::Say { action, guardrails } => {
                 self.say(policy, now, watch, verdict, action, guardrails, Vec::new(), effects)
             }
@@ -355,6 +362,10 @@ impl Engine {
                 effects.push(audit(now, &watch.deployment, Some(watch), AuditEvent::Held { reason, would }));
             }
         }
+    }
+
+    fn in_force(&self, policy: &Policy, watch: &Watch) -> InForce {
+        self.earning.level(policy, &watch.deployment.env, &watch.deployment.service)
     }
 
     #[expect(clippy::too_many_arguments, reason = "a message has this many parts")]
@@ -399,6 +410,7 @@ impl Engine {
     fn close(&mut self, now: Time, place: usize, effects: &mut Vec<Effect>) {
         let watch = self.watches.close(place);
         let kind = watch.ended.unwrap_or(VerdictKind::Regression);
+        self.cases.close(&watch.thread, kind, None);
         effects.push(audit(now, &watch.deployment, Some(&watch), AuditEvent::WatchClosed { kind }));
         self.fleet.watch(&watch.deployment.env, &watch.deployment.service, -1);
         let Some(service) = self.fleet.find(&watch.deployment.env, &watch.deployment.service) else { return };
@@ -440,7 +452,7 @@ impl Engine {
     }
 }
 
-fn proposal<'a>(watch: &'a Watch, verdict: &Verdict) -> Proposal<'a> {
+fn proposal<'a>(watch: &'a Watch, verdict: &Verdict, automation: InForce) -> Proposal<'a> {
     Proposal {
         thread: &watch.thread,
         deployment: &watch.deployment,
@@ -448,6 +460,7 @@ fn proposal<'a>(watch: &'a Watch, verdict: &Verdict) -> Proposal<'a> {
         superseded: watch.superseded,
         weighty: verdict.evidence.iter().any(|each| each.weighty),
         slow: !verdict.shares.is_empty(),
+        automation,
     }
 }
 
@@ -475,20 +488,4 @@ fn audit(now: Time, deployment: &Deployment, watch: Option<&Watch>, event: Audit
         recommendation: watch.map(|watch| watch.thread.clone()),
         event,
     })
-}
-
-impl Watch {
-    /// True the first time.
-    fn begin(&mut self) -> bool {
-        !std::mem::replace(&mut self.begun, true)
-    }
-
-    /// Notes a hold; true the first time for its reason.
-    fn hold(&mut self, reason: Reason) -> bool {
-        let first = !self.held.contains(&reason);
-        if first {
-            self.held.push(reason);
-        }
-        first
-    }
 }

@@ -5,13 +5,18 @@
 //! topics and partitions are open, and those are taken back when they are no longer ours. Serving is `http`'s affair.
 
 mod families;
+mod measured;
 #[cfg(test)]
 mod tests;
 
 use crate::engine::Vitals;
-use crate::engine::effect::{Action, Audit, AuditEvent, Effect, Lifecycle, Reason, VerdictKind};
+use crate::engine::effect::{
+    Accuracy, Action, Audit, AuditEvent, Change, Effect, Heard, Lifecycle, Reason, VerdictKind,
+};
+use crate::engine::event::Word;
 use crate::wire::inbound::{Kind, RejectReason};
 use families::Families;
+use measured::Measured;
 use prometheus::{Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -21,6 +26,11 @@ const OTHER: &str = "other";
 
 const KINDS: [(Kind, &str); 4] =
     [(Kind::Metrics, "metrics"), (Kind::Logs, "logs"), (Kind::Deployments, "deployments"), (Kind::Control, "control")];
+
+const DELAY: &str = "From the log taking the message that gave rise to it to a publication's acknowledgement.";
+const DELAYS: [f64; 14] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
+const BATCH: &str = "Taking a batch of messages: decoding, stepping, publishing.";
+const BATCHES: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 words! {
     /// What kind of trouble with Kafka there was.
@@ -65,6 +75,9 @@ pub struct Metrics {
     heartbeat: Gauge,
     silent_services: IntGauge,
     input_silent: GaugeVec,
+    control_words: IntCounterVec,
+    automation_changes: IntCounterVec,
+    measured: Measured,
     services: IntGauge,
     signals: IntGauge,
     series: IntGauge,
@@ -112,6 +125,13 @@ impl Metrics {
             heartbeat: new.gauge("heartbeat_timestamp_seconds", "The event time of the last heartbeat."),
             silent_services: new.int_gauge("silent_services", "Services that fell silent within the last day."),
             input_silent: new.gauges("input_silent", "Nothing came for five minutes: 1 or 0.", &["kind"]),
+            control_words: new.counters(
+                "control_words_total",
+                "Control words, by what became of them.",
+                &["word", "outcome"],
+            ),
+            automation_changes: new.counters("automation_changes_total", "What happened to levels.", &["change"]),
+            measured: Measured::new(&new),
             held: new.counters("held_total", "Recommendations held back by a guardrail.", &["reason"]),
             cooldowns: new.int_gauge("cooldowns_active", "Services that are quiet after a recommendation."),
             fleet_tokens: new.gauge("fleet_tokens", "Recommendations left to the fleet at this moment."),
@@ -121,16 +141,8 @@ impl Metrics {
             series: new.int_gauge("series", "Series known."),
             log_templates: new.int_gauge("log_templates", "Kinds of log lines known."),
             log_lines_unplaced: new.counter("log_lines_unplaced_total", "Log lines of kinds that found no room."),
-            end_to_end_delay: new.histogram(
-                "end_to_end_delay_seconds",
-                "From the log taking the message that gave rise to it to a publication's acknowledgement.",
-                &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0],
-            ),
-            batch_duration: new.histogram(
-                "batch_duration_seconds",
-                "Taking a batch of messages: decoding, stepping, publishing.",
-                &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0],
-            ),
+            end_to_end_delay: new.histogram("end_to_end_delay_seconds", DELAY, &DELAYS),
+            batch_duration: new.histogram("batch_duration_seconds", BATCH, &BATCHES),
             publish_retries: new.counter("publish_retries_total", "Publications tried again."),
             publish_failures: new.counter("publish_failures_total", "Publications that were given up for the moment."),
             kafka_errors: new.counters("kafka_errors_total", "Errors that the Kafka client reported.", &["kind"]),
@@ -182,6 +194,14 @@ impl Metrics {
         for reason in Reason::ALL {
             self.held.with_label_values(&[reason.word()]);
         }
+        for change in Change::ALL {
+            self.automation_changes.with_label_values(&[change.word()]);
+        }
+        for word in Word::ALL {
+            for outcome in Heard::ALL {
+                self.control_words.with_label_values(&[word, outcome.word()]);
+            }
+        }
         for trouble in KafkaTrouble::ALL {
             self.kafka_errors.with_label_values(&[trouble.word()]);
         }
@@ -230,7 +250,11 @@ impl Metrics {
                     self.input_silent.with_label_values(&[kind]).set(f64::from(u8::from(silent)));
                 }
             }
-            Effect::Audit(_) => {}
+            Effect::Audit(Audit { event: AuditEvent::Heard { word, outcome, .. }, .. }) => {
+                self.control_words.with_label_values(&[word, outcome.word()]).inc();
+            }
+            Effect::Automation(news) => self.automation_changes.with_label_values(&[news.change.word()]).inc(),
+            Effect::Audit(_) | Effect::Accuracy(_) => {}
         }
     }
 
@@ -268,6 +292,11 @@ impl Metrics {
         self.log_lines_unplaced.inc_by(vitals.lines_homeless.saturating_sub(seen.lines_homeless));
         self.fleet_tokens.set(vitals.fleet_tokens);
         *seen = vitals.clone();
+    }
+
+    /// Shows how often the daemon was right, as far as anybody knows.
+    pub fn observe_accuracy(&self, table: &Accuracy) {
+        self.measured.show(table);
     }
 
     /// A publication was acknowledged, so many seconds after the log took the message that gave rise to it.

@@ -8,8 +8,8 @@ use super::section::{Render, Section};
 use super::{Config, Control, ControlKey, DeadLetters, DeliveryMode, Http, Kafka, Log, PastDeployments, State, Topics};
 use crate::engine::effect::Automation;
 use crate::engine::policy::{
-    ApprovalRule, AutomationRule, DetectionPolicy, GatePolicy, Glob, Limits, Policy, Privacy, RateLimit, SignalRule,
-    WatchPolicy,
+    AccuracyPolicy, ApprovalRule, AutomationRule, Bar, DetectionPolicy, EarningPolicy, GatePolicy, Glob, Limits,
+    Policy, Privacy, RateLimit, SignalRule, WatchPolicy,
 };
 use crate::engine::time::Span;
 use ed25519_dalek::VerifyingKey;
@@ -186,6 +186,8 @@ fn policy(root: &mut Section, defaults: Policy) -> Policy {
         privacy: privacy(root.section("privacy"), defaults.privacy),
         limits: limits(root.section("limits"), defaults.limits),
         heartbeat: heartbeat(root.section("heartbeat"), defaults.heartbeat),
+        accuracy: accuracy(root.section("accuracy"), defaults.accuracy),
+        earning: earning(root.section("earning"), defaults.earning),
     }
 }
 
@@ -247,11 +249,12 @@ fn automation(sections: Vec<Section>) -> Vec<AutomationRule> {
         let service = section.read("service", Glob("*".into()), form::glob);
         let env = section.read("env", Glob("*".into()), form::glob);
         let level = section.required("level", "one of shadow, advise, recommend", form::one_of(levels));
+        let by = section.read("by", Vec::new(), form::globs);
         if !taken.insert((service.0.clone(), env.0.clone())) {
             section.wrong("service", "expected a service and env of its own; found both in a rule above");
         }
         if let Some(level) = level {
-            rules.push(AutomationRule { service, env, level });
+            rules.push(AutomationRule { service, env, level, by });
         }
         section.done();
     }
@@ -294,6 +297,34 @@ fn heartbeat(mut section: Section, default: Span) -> Span {
     let every = section.read("every", default, form::duration(Span::MINUTE..=Span::DAY));
     section.done();
     every
+}
+
+fn accuracy(mut section: Section, defaults: AccuracyPolicy) -> AccuracyPolicy {
+    let accuracy = AccuracyPolicy {
+        every: section.read("every", defaults.every, form::duration(Span::HOUR..=WEEK)),
+        over: section.read("over", defaults.over, form::duration(Span::DAY..=Span(365 * Span::DAY.0))),
+    };
+    section.done();
+    accuracy
+}
+
+fn earning(mut section: Section, defaults: EarningPolicy) -> EarningPolicy {
+    let earning = EarningPolicy {
+        enabled: section.read("enabled", defaults.enabled, form::flag),
+        advise: bar(section.section("advise"), defaults.advise),
+        recommend: bar(section.section("recommend"), defaults.recommend),
+    };
+    section.done();
+    earning
+}
+
+fn bar(mut section: Section, defaults: Bar) -> Bar {
+    let bar = Bar {
+        sample: section.read("sample", defaults.sample, form::count(1..=10_000)),
+        precision: section.read("precision", defaults.precision, form::positive(1.0)),
+    };
+    section.done();
+    bar
 }
 
 fn rate_limit(mut section: Section, defaults: RateLimit) -> RateLimit {

@@ -16,13 +16,15 @@ pub struct Report {
     pub health: Arc<Health>,
     clock: Clock,
     last: Option<Instant>,
+    /// The version of the table of accuracy that is shown.
+    accuracy: Option<u64>,
     unreachable: bool,
     refused: bool,
 }
 
 impl Report {
     pub fn new(metrics: Arc<Metrics>, health: Arc<Health>, clock: Clock) -> Report {
-        Report { metrics, health, clock, last: None, unreachable: false, refused: false }
+        Report { metrics, health, clock, last: None, accuracy: None, unreachable: false, refused: false }
     }
 
     /// Shows what there is to show, if it is time.
@@ -41,6 +43,10 @@ impl Report {
         self.metrics.set_partitions_stopped(stopped);
         self.lag(intake, pump.now());
         self.metrics.observe_vitals(pump.engine().vitals());
+        if let Some((version, table)) = pump.engine().accuracy(&pump.config().policy, self.accuracy) {
+            self.metrics.observe_accuracy(&table);
+            self.accuracy = Some(version);
+        }
         if pump.was_stuck() {
             tracing::error!("a deadline did not move on when it came: please report this as a defect");
         }
