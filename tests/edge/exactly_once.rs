@@ -28,13 +28,6 @@ const KILLS: usize = 5;
 const PROPERTIES: &str = r#"
 "queued.min.messages" = "20"
 "fetch.message.max.bytes" = "65536"
-"fetch.queue.backoff.ms" = "50"
-"group.instance.id" = "only"
-"#;
-
-const SLOWER: &str = r#"
-"queued.min.messages" = "20"
-"fetch.message.max.bytes" = "65536"
 "fetch.queue.backoff.ms" = "250"
 "group.instance.id" = "only"
 "#;
@@ -49,8 +42,7 @@ fn after_kill_9_at_any_moment_everything_is_said_once() {
     // Enough to read that the last kill finds something left to do.
     let input = if kills > KILLS { Input::every(SECOND) } else { Input::new() };
     let undisturbed = input.undisturbed("transactions-not");
-    let properties = if kills > KILLS { SLOWER } else { PROPERTIES };
-    let scene = Scene::exactly_once(kafka, "transactions", properties);
+    let scene = Scene::exactly_once(kafka, "transactions", PROPERTIES);
     input.write(&scene);
     // Among the last hour's input, so that they come at different moments.
     let bad = |n: usize| Draft::bytes(now_ms() - 90_000 * (BAD - n) as i64, format!("bad {n}"));
