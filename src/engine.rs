@@ -24,6 +24,7 @@ pub mod pace;
 pub mod policy;
 pub mod pulse;
 pub mod redact;
+pub mod rollout;
 pub mod series;
 pub mod service;
 pub mod signal;
@@ -38,7 +39,7 @@ pub mod window;
 pub mod yardstick;
 
 use effect::{
-    Action, Audit, AuditEvent, Considered, Effect, Guardrails, Lifecycle, NotWatched, Reason, Recommendation,
+    Action, Audit, AuditEvent, Considered, Effect, Guardrails, Heard, Lifecycle, NotWatched, Reason, Recommendation,
     VerdictKind,
 };
 use event::{Control, Deployment, Fact, Input, LogLine, Sample, Word};
@@ -184,6 +185,10 @@ impl Engine {
         let recommendation = control.word.recommendation();
         effects.push(Effect::Audit(Audit { at: now, env, service, deployment: None, recommendation, event }));
         message.into_iter().for_each(|message| publish(message, effects));
+        if let (Word::Context { window, kind }, Heard::Taken) = (&control.word, outcome) {
+            let by = control.by.as_deref().unwrap_or("nobody");
+            self.threads.explained(now, window, *kind, by).into_iter().for_each(|message| publish(message, effects));
+        }
     }
 
     fn tick(&mut self, policy: &Policy, now: Time, effects: &mut Vec<Effect>) {
@@ -266,10 +271,11 @@ impl Engine {
         let findings = self.findings(policy, now, place);
         let level = policy.detection.level(self.watches.get(place).weekly);
         let Some(found) = verdict::so_far(level, &findings) else { return };
-        let thread = &self.watches.get(place).thread;
+        let watch = self.watches.get(place);
+        let (thread, rollout) = (&watch.thread, self.rollout(now, &watch.deployment));
         let gate = &mut self.gate;
         let may_speak = |deployment: &Deployment| gate.spend(policy, now, thread, deployment);
-        let message = self.threads.refresh(policy, now, thread, &found, may_speak);
+        let message = self.threads.refresh(policy, now, thread, &found, rollout, may_speak);
         message.into_iter().for_each(|message| publish(message, effects));
     }
 
@@ -319,9 +325,10 @@ impl Engine {
             effects.push(audit(now, &watch.deployment, Some(watch), event));
         }
         let watch = watch.clone();
+        let wanted = self.proposal(now, &watch, &found);
         let onset = found.evidence.first().map_or(watch.deployment.at, |strongest| strongest.onset);
         let beside = self.watches.beside(place, onset);
-        match self.gate.ask(policy, now, &proposal(&watch, &found)) {
+        match self.gate.ask(policy, now, &wanted) {
             Answer::Say { action, guardrails } => {
                 self.watches.get_mut(place).said = true;
                 self.say(policy, now, &watch, found, action, guardrails, beside, effects);
@@ -336,7 +343,7 @@ impl Engine {
                     effects.push(audit(now, &watch.deployment, Some(&watch), AuditEvent::Held { reason, would }));
                 }
                 if last && !watch.said {
-                    let guardrails = self.gate.last_word(policy, &proposal(&watch, &found), reason);
+                    let guardrails = self.gate.last_word(policy, &wanted, reason);
                     self.watches.get_mut(place).said = true;
                     self.say(policy, now, &watch, found, Action::None, guardrails, beside, effects);
                 }
@@ -347,7 +354,8 @@ impl Engine {
     fn say_the_end(&mut self, policy: &Policy, now: Time, watch: &Watch, verdict: Verdict, effects: &mut Vec<Effect>) {
         let event = AuditEvent::Verdict { kind: verdict.kind, risk: verdict.risk };
         effects.push(audit(now, &watch.deployment, Some(watch), event));
-        match self.gate.ask(policy, now, &proposal(watch, &verdict)) {
+        let wanted = self.proposal(now, watch, &verdict);
+        match self.gate.ask(policy, now, &wanted) {
             Answer::Say { action, guardrails } => {
                 self.say(policy, now, watch, verdict, action, guardrails, Vec::new(), effects)
             }
@@ -378,7 +386,8 @@ impl Engine {
             verdict: verdict.kind,
             risk: verdict.risk,
             deployment: watch.deployment.clone(),
-            summary: verdict::summary(&watch.deployment, &verdict, &considered, now),
+            summary: verdict::summary(&watch.deployment, &verdict, &considered, now)
+                + &verdict::doubts(&watch.deployment, &guardrails),
             evidence: verdict.evidence,
             coverage: verdict.coverage,
             guardrails,
@@ -394,6 +403,23 @@ impl Engine {
                 effects.push(audit(now, &watch.deployment, Some(watch), event));
             }
         }
+    }
+
+    fn proposal<'a>(&self, now: Time, watch: &'a Watch, verdict: &Verdict) -> Proposal<'a> {
+        Proposal {
+            thread: &watch.thread,
+            deployment: &watch.deployment,
+            verdict: verdict.kind,
+            superseded: watch.superseded,
+            weighty: verdict.evidence.iter().any(|each| each.weighty),
+            slow: !verdict.shares.is_empty(),
+            rollout: self.rollout(now, &watch.deployment),
+        }
+    }
+
+    fn rollout(&self, now: Time, deployment: &Deployment) -> Option<effect::Rollout> {
+        let place = self.fleet.find(&deployment.env, &deployment.service)?;
+        rollout::rollout(&self.fleet.services[place], deployment, window::minute_of(now))
     }
 
     fn close(&mut self, now: Time, place: usize, effects: &mut Vec<Effect>) {
@@ -440,17 +466,6 @@ impl Engine {
     }
 }
 
-fn proposal<'a>(watch: &'a Watch, verdict: &Verdict) -> Proposal<'a> {
-    Proposal {
-        thread: &watch.thread,
-        deployment: &watch.deployment,
-        verdict: verdict.kind,
-        superseded: watch.superseded,
-        weighty: verdict.evidence.iter().any(|each| each.weighty),
-        slow: !verdict.shares.is_empty(),
-    }
-}
-
 fn publish(said: Recommendation, effects: &mut Vec<Effect>) {
     let event =
         AuditEvent::Said { lifecycle: said.lifecycle, action: said.action, reasons: said.guardrails.reasons.clone() };
@@ -475,20 +490,4 @@ fn audit(now: Time, deployment: &Deployment, watch: Option<&Watch>, event: Audit
         recommendation: watch.map(|watch| watch.thread.clone()),
         event,
     })
-}
-
-impl Watch {
-    /// True the first time.
-    fn begin(&mut self) -> bool {
-        !std::mem::replace(&mut self.begun, true)
-    }
-
-    /// Notes a hold; true the first time for its reason.
-    fn hold(&mut self, reason: Reason) -> bool {
-        let first = !self.held.contains(&reason);
-        if first {
-            self.held.push(reason);
-        }
-        first
-    }
 }

@@ -133,6 +133,12 @@ fn tell_recommendation(said: &Recommendation, out: &mut String) -> std::fmt::Res
     for Considered { deployment, standing } in &said.considered {
         writeln!(out, "    {} {}: {}", deployment.service, deployment.id, standing.word())?;
     }
+    for Stacked { deployment, service, kind, .. } in &said.guardrails.stacked {
+        writeln!(out, "    changed since: {service} {} {deployment}", kind.word())?;
+    }
+    if let Some(Rollout { carrying, of }) = said.guardrails.rollout {
+        writeln!(out, "    rolling out: {carrying} of {of} instances")?;
+    }
     for Coverage { signal, smallest_change, lack } in said.coverage.iter().take(3) {
         match (lack, smallest_change) {
             (Some(lack), _) => writeln!(out, "    {signal}: {}", lack.word())?,

@@ -46,6 +46,13 @@ fn budgets_and_cooldowns_hold() {
         let effects = play(&storm, |_| false);
         let said: Vec<_> = effects.iter().filter_map(asked_of_people).collect();
         within(gate.fleet_limit, said.iter().map(|said| said.at).collect());
+        within(gate.env_limit, said.iter().map(|said| said.at).collect());
+        let mut teams: BTreeMap<_, Vec<Time>> = BTreeMap::new();
+        for each in &said {
+            teams.entry(storm.policy.team(&each.deployment).cloned()).or_default().push(each.at);
+        }
+        assert!(teams.len() > 1, "one team is no test of teams");
+        teams.into_values().for_each(|said| within(gate.team_limit, said));
         let mut services: BTreeMap<_, Vec<&Recommendation>> = BTreeMap::new();
         for each in &said {
             services.entry(&each.deployment.service).or_default().push(each);
@@ -193,7 +200,7 @@ fn a_quiet_fleet_stays_quiet() {
 }
 
 fn each_seed(climate: &Climate, law: impl Fn(u64, Storm)) {
-    let seeds = std::env::var("STORMS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(3);
+    let seeds = std::env::var("STORMS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(5);
     for seed in 0..seeds {
         println!("seed {seed}");
         law(seed, climate.storm(seed));
@@ -287,8 +294,12 @@ fn regression(effect: &Effect) -> Option<&Recommendation> {
 /// Messages that want something done, as against those that tell what became of it.
 fn asked_of_people(effect: &Effect) -> Option<&Recommendation> {
     let follows = [Reason::NoAnswer, Reason::RollbackDidNotHelp];
+    // These may turn down what was said already, or stand in a first message.
+    let doubts = [Reason::ChangedSince, Reason::DeployedSince, Reason::ContextEvent];
     let new = |said: &&Recommendation| {
-        let follows = said.answer.is_some() || said.guardrails.reasons.iter().any(|reason| follows.contains(reason));
+        let reasons = &said.guardrails.reasons;
+        let turned = said.sequence > 0 && reasons.iter().any(|reason| doubts.contains(reason));
+        let follows = turned || said.answer.is_some() || reasons.iter().any(|reason| follows.contains(reason));
         matches!(said.lifecycle, Lifecycle::Issued | Lifecycle::Updated) && !follows
     };
     regression(effect).filter(|said| said.action != Action::None).filter(new)

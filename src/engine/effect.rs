@@ -3,7 +3,7 @@
 //! The shell publishes them in order and chooses nothing. Every enum here has a `word()`: the same word stands in the
 //! JSON, in the audit, in metric labels and in the docs.
 
-use super::event::{Decision, Deployment};
+use super::event::{Decision, Deployment, DeploymentKind};
 use super::time::{Span, Time};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -87,6 +87,24 @@ words! {
         /// It was found to be a regression too.
         Suspected = "suspected",
     }
+}
+
+/// A change made since the suspected one took effect: going back may take away what it stands on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stacked {
+    pub deployment: Arc<str>,
+    pub service: Arc<str>,
+    pub kind: DeploymentKind,
+    pub at: Time,
+}
+
+/// How far a new version has got while more and more instances take it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// Instances that run it.
+    pub carrying: u32,
+    /// Instances there are.
+    pub of: u32,
 }
 
 /// One of many regressions at once.
@@ -198,10 +216,20 @@ words! {
         Cooldown = "cooldown",
         /// The service's rate limit is used up.
         ServiceLimit = "service_limit",
+        /// The team's rate limit is used up.
+        TeamLimit = "team_limit",
+        /// The environment's rate limit is used up.
+        EnvLimit = "env_limit",
         /// The fleet's rate limit is used up.
         FleetLimit = "fleet_limit",
         /// The service went back and forth between two versions: another rollback would be the next turn.
         Flapping = "flapping",
+        /// Another setting of the service was changed since: nobody has run the old version with that.
+        ChangedSince = "changed_since",
+        /// Other services of the environment were deployed since: they may rely on the new version.
+        DeployedSince = "deployed_since",
+        /// More and more instances take the new version right now: going back would meet the rollout half-way.
+        RollingOut = "rolling_out",
         /// Many releases did a little each: going back by one would not undo it.
         SlowDegradation = "slow_degradation",
         /// Many services of the environment got worse at once: this one speaks for all of them.
@@ -323,6 +351,10 @@ pub struct Guardrails {
     pub cooldown_until: Option<Time>,
     /// In a storm: for whom it speaks, itself included.
     pub members: Vec<Member>,
+    /// The latest changes since the deployment in its environment; at most 10.
+    pub stacked: Vec<Stacked>,
+    /// While it is being rolled out.
+    pub rollout: Option<Rollout>,
     pub reasons: Vec<Reason>,
 }
 

@@ -105,6 +105,20 @@ impl Watch {
         now >= self.until + GRACE
     }
 
+    /// True the first time.
+    pub fn begin(&mut self) -> bool {
+        !std::mem::replace(&mut self.begun, true)
+    }
+
+    /// Notes a hold; true the first time for its reason.
+    pub fn hold(&mut self, reason: Reason) -> bool {
+        let first = !self.held.contains(&reason);
+        if first {
+            self.held.push(reason);
+        }
+        first
+    }
+
     /// The last complete minute at `now`.
     pub fn complete(now: Time) -> Minute {
         minute_of(now - GRACE).saturating_sub(1)
@@ -129,6 +143,7 @@ mod tests {
             author: None,
             url: None,
             commit: None,
+            team: None,
             reversible: None,
         };
         Watch::open(deployment, "t".into(), Span::HOUR, 1.0, Time(at))

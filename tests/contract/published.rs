@@ -161,6 +161,13 @@ fn regression() -> Recommendation {
             expires: Some(BEGIN + Span::HOUR),
             cooldown_until: Some(BEGIN + Span::minutes(30)),
             members: Vec::new(),
+            stacked: vec![Stacked {
+                deployment: "deploy-7790".into(),
+                service: "cart".into(),
+                kind: DeploymentKind::Deploy,
+                at: BEGIN - Span::MINUTE,
+            }],
+            rollout: Some(Rollout { carrying: 3, of: 8 }),
             reasons: Vec::new(),
         },
         considered: Vec::new(),
@@ -249,6 +256,8 @@ fn clean() -> Recommendation {
             expires: None,
             cooldown_until: None,
             members: Vec::new(),
+            stacked: Vec::new(),
+            rollout: None,
             reasons: vec![Reason::Shadow],
         },
         ..regression()
@@ -281,6 +290,7 @@ fn deployment() -> Deployment {
         author: None,
         url: None,
         commit: None,
+        team: None,
         reversible: None,
     }
 }

@@ -6,7 +6,7 @@
 use crate::series;
 use regressd::engine::effect::Automation;
 use regressd::engine::event::*;
-use regressd::engine::policy::{ApprovalRule, AutomationRule, Glob, Policy, RateLimit, SignalRule, Worse};
+use regressd::engine::policy::{ApprovalRule, AutomationRule, Caution, Glob, Policy, RateLimit, SignalRule, Worse};
 use regressd::engine::time::{Span, Time};
 
 /// Monday, 2026-09-21 00:00 UTC: stories tell times from here.
@@ -182,6 +182,7 @@ fn deployment(at: Time, rest: &mut Words) -> Deployment {
         author: None,
         url: None,
         commit: None,
+        team: None,
         reversible: None,
     };
     while let Some(option) = rest.optional() {
@@ -190,6 +191,7 @@ fn deployment(at: Time, rest: &mut Words) -> Deployment {
             "id" => deployment.id = rest.next("an id").into(),
             "env" => deployment.env = rest.next("an environment").into(),
             "instances" => deployment.instances = rest.next("instances").split(',').map(Into::into).collect(),
+            "team" => deployment.team = Some(rest.next("a team").into()),
             "irreversible" => deployment.reversible = Some(false),
             "effective" => deployment.at = time(rest.next("a time"), rest.line),
             "kind" => {
@@ -244,6 +246,11 @@ fn configure(policy: &mut Policy, rest: &mut Words) {
         "gate.expires" => policy.gate.expires = rest.span(),
         "gate.service_limit" => policy.gate.service_limit = rate(rest),
         "gate.fleet_limit" => policy.gate.fleet_limit = rate(rest),
+        "gate.env_limit" => policy.gate.env_limit = rate(rest),
+        "gate.team_limit" => policy.gate.team_limit = rate(rest),
+        "gate.deployed_since" => policy.gate.deployed_since = caution(rest),
+        "gate.changed_since" => policy.gate.changed_since = caution(rest),
+        "gate.rolling_out" => policy.gate.rolling_out = caution(rest),
         "limits.windows" => policy.limits.windows = rest.number() as usize,
         "limits.watches" => policy.limits.watches = rest.number() as usize,
         "limits.services" => policy.limits.services = rest.number() as usize,
@@ -263,6 +270,14 @@ fn approvals(rest: &mut Words) -> ApprovalRule {
         }
     }
     rule
+}
+
+fn caution(rest: &mut Words) -> Caution {
+    match rest.next("name or escalate") {
+        "name" => Caution::Name,
+        "escalate" => Caution::Escalate,
+        other => panic!("neither name nor escalate: {other} in: {}", rest.line),
+    }
 }
 
 /// `BURST PER_HOUR`

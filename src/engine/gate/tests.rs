@@ -20,6 +20,7 @@ pub fn deployment(service: &str, id: &str, at: Time) -> Deployment {
         author: None,
         url: None,
         commit: None,
+        team: None,
         reversible: None,
     }
 }
@@ -38,7 +39,15 @@ fn policy(level: Automation) -> Policy {
 }
 
 fn propose<'a>(deployment: &'a Deployment, verdict: VerdictKind) -> Proposal<'a> {
-    Proposal { thread: &deployment.id, deployment, verdict, superseded: false, weighty: true, slow: false }
+    Proposal {
+        thread: &deployment.id,
+        deployment,
+        verdict,
+        superseded: false,
+        weighty: true,
+        slow: false,
+        rollout: None,
+    }
 }
 
 /// The answer in short: the action or the hold, then its reasons.
@@ -83,6 +92,8 @@ fn a_rollback_comes_with_its_guardrails() {
         expires: Some(minutes(65)),
         cooldown_until: Some(minutes(35)),
         members: vec![],
+        stacked: vec![],
+        rollout: None,
         reasons: vec![],
     };
     assert_eq!(answer, Answer::Say { action: Action::Rollback, guardrails });
