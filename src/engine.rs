@@ -7,11 +7,13 @@
 #[macro_use]
 mod words;
 
+pub mod aside;
 pub mod baseline;
 pub mod character;
 pub mod detect;
 pub mod distribution;
 pub mod effect;
+mod entry;
 pub mod event;
 pub mod fingerprint;
 pub mod fleet;
@@ -38,10 +40,12 @@ pub mod watches;
 pub mod window;
 pub mod yardstick;
 
+use aside::Aside;
 use effect::{
     Action, Audit, AuditEvent, Considered, Effect, Guardrails, Heard, Lifecycle, NotWatched, Reason, Recommendation,
     VerdictKind,
 };
+use entry::{audit, publish};
 use event::{Control, Deployment, Fact, Input, LogLine, Sample, Word};
 use fleet::{Fleet, Full};
 use gate::{Answer, Gate, Proposal};
@@ -63,6 +67,7 @@ use watches::Watches;
 pub struct Engine {
     now: Option<Time>,
     fleet: Fleet,
+    aside: Aside,
     logs: Logs,
     watches: Watches,
     gate: Gate,
@@ -80,6 +85,7 @@ impl Engine {
     pub fn step(&mut self, policy: &Policy, input: &Input, effects: &mut Vec<Effect>) {
         let now = self.advance(input);
         self.pulse.feel(policy, now, &input.fact);
+        self.aside.recur(policy, now);
         match &input.fact {
             Fact::Sample(sample) => self.sample(policy, now, sample),
             Fact::Log(line) => self.log(policy, now, line),
@@ -119,7 +125,15 @@ impl Engine {
         }
         let taken = self.fleet.take(sample, &policy.limits);
         if let Ok((_, Some(rolled))) = taken {
-            learn::roll(&mut self.fleet, policy, rolled.service, rolled.signal, rolled.minute, &mut self.table);
+            learn::roll(
+                &mut self.fleet,
+                policy,
+                &self.aside,
+                rolled.service,
+                rolled.signal,
+                rolled.minute,
+                &mut self.table,
+            );
         }
         self.vitals.count(taken.map(|(taken, _)| taken).into());
     }
@@ -135,7 +149,15 @@ impl Engine {
             self.watches.hasten(&line.origin.env, &line.origin.service, now);
         }
         if let Some(rolled) = rolled {
-            learn::roll(&mut self.fleet, policy, rolled.service, rolled.signal, rolled.minute, &mut self.table);
+            learn::roll(
+                &mut self.fleet,
+                policy,
+                &self.aside,
+                rolled.service,
+                rolled.signal,
+                rolled.minute,
+                &mut self.table,
+            );
         }
         self.vitals.count(Ok(taken).into());
     }
@@ -159,7 +181,7 @@ impl Engine {
             return;
         };
         let minute = window::minute_of(now.min(deployment.at));
-        learn::catch_up(&mut self.fleet, policy, service, minute, &mut self.table);
+        learn::catch_up(&mut self.fleet, policy, &self.aside, service, minute, &mut self.table);
         self.logs.open(service, deployment);
         let watch = self.watches.open(policy, now, deployment);
         let event = AuditEvent::WatchOpened { until: watch.until };
@@ -174,18 +196,24 @@ impl Engine {
     }
 
     fn control(&mut self, policy: &Policy, now: Time, control: &Control, effects: &mut Vec<Effect>) {
-        let (outcome, message) = match &control.word {
+        let (mut outcome, message) = match &control.word {
             Word::Approval { recommendation, decision } => {
                 self.threads.answer(policy, now, recommendation, control.by.as_ref(), *decision)
             }
             _ => (self.gate.hear(policy, now, control), None),
         };
+        if let (Word::Context { window, .. }, Heard::Taken) = (&control.word, outcome) {
+            self.aside.declare(&window.scope, window.from, window.to);
+            if learn::has_learned(&self.fleet, &window.scope, window::minute_of(window.from)) {
+                outcome = Heard::TakenLate;
+            }
+        }
         let (env, service) = control.word.scope();
         let event = AuditEvent::Heard { word: control.word.word(), by: control.by.clone(), outcome };
         let recommendation = control.word.recommendation();
         effects.push(Effect::Audit(Audit { at: now, env, service, deployment: None, recommendation, event }));
         message.into_iter().for_each(|message| publish(message, effects));
-        if let (Word::Context { window, kind }, Heard::Taken) = (&control.word, outcome) {
+        if let (Word::Context { window, kind }, Heard::Taken | Heard::TakenLate) = (&control.word, outcome) {
             let by = control.by.as_deref().unwrap_or("nobody");
             self.threads.explained(now, window, *kind, by).into_iter().for_each(|message| publish(message, effects));
         }
@@ -261,9 +289,13 @@ impl Engine {
         let Some(service) = self.fleet.find(&deployment.env, &deployment.service) else { return };
         self.fleet.settle_env(service, upto);
         let steps = detect::steps::steps(&self.fleet, policy, service, &deployment, upto);
+        let stretches = self.aside.of(&deployment.env, &deployment.service, window::minute_of(deployment.at) - 60);
         let watch = self.watches.get_mut(place);
         watch.entered = true;
-        watch.sum = self.ledger.note(policy, &deployment, &steps);
+        // What an event does to an hour is no release's step.
+        if stretches.iter().all(|(from, _)| *from > upto) {
+            watch.sum = self.ledger.note(policy, &deployment, &steps);
+        }
     }
 
     /// The advice stands; a material change of its evidence is told.
@@ -464,30 +496,4 @@ impl Engine {
         vitals.threads_open = self.threads.open() as u64;
         vitals.windows = self.gate.windows(now) as u64;
     }
-}
-
-fn publish(said: Recommendation, effects: &mut Vec<Effect>) {
-    let event =
-        AuditEvent::Said { lifecycle: said.lifecycle, action: said.action, reasons: said.guardrails.reasons.clone() };
-    let entry = Audit {
-        at: said.at,
-        env: said.deployment.env.clone(),
-        service: said.deployment.service.clone(),
-        deployment: Some(said.deployment.id.clone()),
-        recommendation: Some(said.thread.clone()),
-        event,
-    };
-    effects.push(Effect::Recommend(Box::new(said)));
-    effects.push(Effect::Audit(entry));
-}
-
-fn audit(now: Time, deployment: &Deployment, watch: Option<&Watch>, event: AuditEvent) -> Effect {
-    Effect::Audit(Audit {
-        at: now,
-        env: deployment.env.clone(),
-        service: deployment.service.clone(),
-        deployment: Some(deployment.id.clone()),
-        recommendation: watch.map(|watch| watch.thread.clone()),
-        event,
-    })
 }

@@ -422,6 +422,8 @@ words! {
     /// What became of a control message.
     pub enum Heard {
         Taken = "taken",
+        /// Taken; but the beginning of its time was learned from before it was told.
+        TakenLate = "taken_late",
         /// Said before; nothing changed.
         Repeated = "repeated",
         /// It speaks of a recommendation or deployment nobody knows.

@@ -212,6 +212,18 @@ words! {
     }
 }
 
+words! {
+    /// What a window does.
+    pub enum WindowKind {
+        /// No change: a person decides.
+        Freeze = "freeze",
+        /// No word.
+        Mute = "mute",
+        /// Something else goes on that may explain a change.
+        Context = "context",
+    }
+}
+
 /// A stretch of time `[from, to)` declared for a scope.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Window {

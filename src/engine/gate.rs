@@ -16,7 +16,7 @@ mod turns;
 mod windows;
 
 use super::effect::{Action, Automation, Guardrails, Heard, Reason, Rollout, VerdictKind};
-use super::event::{Control, Deployment, DeploymentKind, Feedback, Word};
+use super::event::{Control, Deployment, DeploymentKind, Feedback, WindowKind, Word};
 use super::policy::{Caution, Policy};
 use super::time::Time;
 use flagged::Flagged;
@@ -28,7 +28,7 @@ use stack::Stack;
 use std::sync::Arc;
 use storm::{Storms, Weather};
 use turns::Turns;
-use windows::{Kind, Windows};
+use windows::Windows;
 
 /// What somebody wants to say.
 #[derive(Clone, Debug)]
@@ -84,7 +84,7 @@ impl Gate {
         let weather = self.storms.note(policy, now, proposal);
         let level = policy.automation(&deployment.env, &deployment.service);
         let flapping = self.turns.flapping(policy, deployment);
-        let mut route = route(level, &self.windows, &self.flagged, flapping, now, proposal);
+        let mut route = route(policy, level, &self.windows, &self.flagged, flapping, now, proposal);
         self.doubt(policy, now, proposal, &mut route);
         if weather == Weather::Leads && route.action != Action::None {
             route.action = Action::Escalate;
@@ -106,9 +106,9 @@ impl Gate {
 
     pub fn hear(&mut self, policy: &Policy, now: Time, control: &Control) -> Heard {
         match &control.word {
-            Word::Freeze(window) => self.windows.declare(policy, now, Kind::Freeze, window),
-            Word::Mute(window) => self.windows.declare(policy, now, Kind::Mute, window),
-            Word::Context { window, .. } => self.windows.declare(policy, now, Kind::Context, window),
+            Word::Freeze(window) => self.windows.declare(policy, now, WindowKind::Freeze, window),
+            Word::Mute(window) => self.windows.declare(policy, now, WindowKind::Mute, window),
+            Word::Context { window, .. } => self.windows.declare(policy, now, WindowKind::Context, window),
             Word::Feedback { about, verdict, .. } => {
                 let (heard, deployment) = self.said.feed_back(about, control.at, *verdict);
                 match (verdict, deployment) {
@@ -203,7 +203,7 @@ impl Gate {
             Some(Reason::Superseded)
         } else if self.stale_before.is_some_and(|since| deployment.at < since) {
             Some(Reason::Stale)
-        } else if self.windows.muted(now, deployment) {
+        } else if self.windows.muted(policy, now, deployment) {
             Some(Reason::Mute)
         } else if route.action == Action::None {
             // In shadow nobody is asked for anything: it costs nothing and quiets nobody.

@@ -4,8 +4,9 @@
 //! is written in a file is the shell's affair.
 
 use super::effect::Automation;
-use super::event::Deployment;
-use super::time::Span;
+use super::event::{Deployment, WindowKind};
+use super::time::{Span, Time};
+use std::fmt;
 use std::sync::Arc;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +23,7 @@ pub struct Policy {
     pub approvals: Vec<ApprovalRule>,
     /// First match wins; a deployment that names its team needs no rule.
     pub teams: Vec<TeamRule>,
+    pub windows: Vec<RecurringWindow>,
     pub gate: GatePolicy,
     pub privacy: Privacy,
     pub limits: Limits,
@@ -106,6 +108,39 @@ pub struct TeamRule {
     pub team: Arc<str>,
 }
 
+/// A window that comes again and again.
+#[derive(Clone, Debug)]
+pub struct RecurringWindow {
+    pub kind: WindowKind,
+    pub service: Glob,
+    pub env: Glob,
+    pub calendar: Arc<dyn Calendar>,
+}
+
+/// When something holds again and again: a pure function of time, from whoever knows cron and time zones.
+pub trait Calendar: fmt::Debug + Send + Sync {
+    /// The first occurrence `[from, to)` that ends after `at`; none where none is to come.
+    fn next(&self, at: Time) -> Option<(Time, Time)>;
+
+    /// All that it is made from: two calendars of the same text give the same answers.
+    fn text(&self) -> &str;
+}
+
+impl PartialEq for RecurringWindow {
+    fn eq(&self, other: &RecurringWindow) -> bool {
+        let plain = |window: &RecurringWindow| (window.kind, window.service.clone(), window.env.clone());
+        plain(self) == plain(other) && self.calendar.text() == other.calendar.text()
+    }
+}
+
+impl RecurringWindow {
+    /// Whether it holds for a deployment's service at some moment of `[since, now]`.
+    pub fn holds(&self, kind: WindowKind, deployment: &Deployment, since: Time, now: Time) -> bool {
+        let fits = self.kind == kind && self.env.matches(&deployment.env) && self.service.matches(&deployment.service);
+        fits && self.calendar.next(since).is_some_and(|(from, _)| from <= now)
+    }
+}
+
 /// What a doubt about going back leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caution {
@@ -188,6 +223,7 @@ impl Default for Policy {
             automation: Vec::new(),
             approvals: Vec::new(),
             teams: Vec::new(),
+            windows: Vec::new(),
             gate: GatePolicy {
                 cooldown: Span::minutes(30),
                 service_limit: RateLimit { burst: 2, per_hour: 1.0 },

@@ -6,8 +6,11 @@
 use crate::series;
 use regressd::engine::effect::Automation;
 use regressd::engine::event::*;
-use regressd::engine::policy::{ApprovalRule, AutomationRule, Caution, Glob, Policy, RateLimit, SignalRule, Worse};
+use regressd::engine::policy::{
+    ApprovalRule, AutomationRule, Caution, Glob, Policy, RateLimit, RecurringWindow, SignalRule, Worse,
+};
 use regressd::engine::time::{Span, Time};
+use regressd::shell::calendar::Recurring;
 
 /// Monday, 2026-09-21 00:00 UTC: stories tell times from here.
 pub const START: Time = Time(1_789_948_800_000);
@@ -238,6 +241,7 @@ fn configure(policy: &mut Policy, rest: &mut Words) {
         "detection.false_alarm_rate" => policy.detection.false_alarm_rate = rest.number(),
         "detection.false_alarms_per_week" => policy.detection.false_alarms_per_week = rest.number(),
         "gate.cooldown" => policy.gate.cooldown = rest.span(),
+        "window" => policy.windows.push(recurring(rest)),
         "approvals" => policy.approvals.push(approvals(rest)),
         "gate.update_every" => policy.gate.update_every = rest.span(),
         "gate.storm_size" => policy.gate.storm_size = rest.number() as usize,
@@ -270,6 +274,16 @@ fn approvals(rest: &mut Words) -> ApprovalRule {
         }
     }
     rule
+}
+
+/// `KIND "CRON" ZONE SPAN [SERVICE]`
+fn recurring(rest: &mut Words) -> RecurringWindow {
+    let kind = rest.next("a kind");
+    let kind = WindowKind::from_word(kind).unwrap_or_else(|| panic!("no kind of window: {kind}"));
+    let calendar = Recurring::new(rest.next("a cron expression"), rest.next("a zone"), rest.span());
+    let calendar = calendar.unwrap_or_else(|error| panic!("{error} in: {}", rest.line));
+    let service = Glob(rest.optional().unwrap_or("*").into());
+    RecurringWindow { kind, service, env: Glob("*".into()), calendar: std::sync::Arc::new(calendar) }
 }
 
 fn caution(rest: &mut Words) -> Caution {

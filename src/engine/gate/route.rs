@@ -8,6 +8,7 @@ use super::windows::Windows;
 use crate::engine::effect::{Action, Automation, Reason};
 use crate::engine::event::DeploymentKind;
 use crate::engine::gate::Proposal;
+use crate::engine::policy::Policy;
 use crate::engine::time::Time;
 
 /// A way that is open, and what closed the others.
@@ -18,6 +19,7 @@ pub struct Route {
 }
 
 pub fn route(
+    policy: &Policy,
     level: Automation,
     windows: &Windows,
     flagged: &Flagged,
@@ -32,10 +34,10 @@ pub fn route(
         Automation::Advise => reasons.push(Reason::Advise),
         Automation::Recommend => {}
     }
-    if windows.frozen(now, deployment) {
+    if windows.frozen(policy, now, deployment) {
         reasons.push(Reason::Freeze);
     }
-    if windows.explained(now, deployment) {
+    if windows.explained(policy, now, deployment) {
         reasons.push(Reason::ContextEvent);
     }
     if deployment.reversible == Some(false) {

@@ -5,6 +5,7 @@
 
 use super::form::{self, DIRECTIONS};
 use super::section::{Render, Section};
+use super::windows;
 use super::{Config, Http, Kafka, Log, PastDeployments, State, Topics};
 use crate::engine::effect::Automation;
 use crate::engine::policy::{
@@ -151,6 +152,7 @@ fn policy(root: &mut Section, defaults: Policy) -> Policy {
         automation: automation(root.list("automation", RULES_MAX)),
         approvals: approvals(root.list("approvals", RULES_MAX)),
         teams: teams(root.list("teams", RULES_MAX)),
+        windows: windows::read(root.list("windows", windows::MOST)),
         gate: gate(root.section("gate"), defaults.gate),
         privacy: privacy(root.section("privacy"), defaults.privacy),
         limits: limits(root.section("limits"), defaults.limits),
