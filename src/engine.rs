@@ -12,6 +12,7 @@ pub mod baseline;
 pub mod character;
 pub mod detect;
 pub mod distribution;
+pub mod drift;
 pub mod effect;
 mod entry;
 pub mod event;
@@ -41,6 +42,7 @@ pub mod window;
 pub mod yardstick;
 
 use aside::Aside;
+use drift::Drifts;
 use effect::{
     Action, Audit, AuditEvent, Considered, Effect, Guardrails, Heard, Lifecycle, NotWatched, Reason, Recommendation,
     VerdictKind,
@@ -73,6 +75,7 @@ pub struct Engine {
     gate: Gate,
     threads: Threads,
     ledger: Ledger,
+    drifts: Drifts,
     pulse: Pulse,
     vitals: Vitals,
     /// Room to work in, empty of meaning between two steps.
@@ -183,6 +186,7 @@ impl Engine {
         let minute = window::minute_of(now.min(deployment.at));
         learn::catch_up(&mut self.fleet, policy, &self.aside, service, minute, &mut self.table);
         self.logs.open(service, deployment);
+        self.drifts.deployed(service);
         let watch = self.watches.open(policy, now, deployment);
         let event = AuditEvent::WatchOpened { until: watch.until };
         effects.push(audit(now, deployment, Some(watch), event));
@@ -232,7 +236,11 @@ impl Engine {
         }
         let (watches, threads) = (self.watches.all().len() as u64, self.threads.open() as u64);
         let beat = self.pulse.beat(policy, now, &self.fleet, watches, threads);
-        effects.extend(beat.map(|beat| Effect::Heartbeat(Box::new(beat))));
+        if let Some(beat) = beat {
+            effects.push(Effect::Heartbeat(Box::new(beat)));
+            let drifts = self.drifts.look(&self.fleet, &self.aside, policy, now);
+            effects.extend(drifts.into_iter().map(|drift| Effect::Drift(Box::new(drift))));
+        }
     }
 
     /// Whether the signals that a thread named are as they were before; none where that can't be told.

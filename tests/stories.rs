@@ -102,6 +102,7 @@ fn tell(effect: &Effect, decided: &mut String) {
     let told = match effect {
         Effect::Recommend(said) => tell_recommendation(said, decided),
         Effect::Audit(audit) => tell_audit(audit, decided),
+        Effect::Drift(drift) => tell_drift(drift, decided),
         Effect::Heartbeat(_) => Ok(()),
     };
     told.expect("a string takes any text");
@@ -145,6 +146,15 @@ fn tell_recommendation(said: &Recommendation, out: &mut String) -> std::fmt::Res
             (None, Some(change)) => writeln!(out, "    {signal}: {}% would have been seen", rough(change * 100.0))?,
             (None, None) => {}
         }
+    }
+    Ok(())
+}
+
+fn tell_drift(drift: &Drift, out: &mut String) -> std::fmt::Result {
+    writeln!(out, "{} {} drifts, no deployment", clock(drift.at), drift.service)?;
+    for Drifted { signal, direction, baseline, current, since, .. } in &drift.signals {
+        let (from, to) = (rough(*baseline), rough(*current));
+        writeln!(out, "    {signal} {} {from} → {to} since {}", direction.word(), clock(*since))?;
     }
     Ok(())
 }

@@ -167,6 +167,7 @@ fn time_never_goes_back() {
                 Effect::Recommend(said) => said.at,
                 Effect::Audit(audit) => audit.at,
                 Effect::Heartbeat(beat) => beat.at,
+                Effect::Drift(drift) => drift.at,
             };
             assert!(at >= latest, "{effect:?} after {latest:?}");
             latest = at;
@@ -276,14 +277,14 @@ fn verdicts(effects: &[Effect]) -> BTreeMap<Arc<str>, VerdictKind> {
 fn recommendation(effect: &Effect) -> Option<&Recommendation> {
     match effect {
         Effect::Recommend(said) => Some(said),
-        Effect::Audit(_) | Effect::Heartbeat(_) => None,
+        Effect::Audit(_) | Effect::Heartbeat(_) | Effect::Drift(_) => None,
     }
 }
 
 fn audit(effect: &Effect) -> Option<&Audit> {
     match effect {
         Effect::Audit(audit) => Some(audit),
-        Effect::Recommend(_) | Effect::Heartbeat(_) => None,
+        Effect::Recommend(_) | Effect::Heartbeat(_) | Effect::Drift(_) => None,
     }
 }
 

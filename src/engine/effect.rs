@@ -13,6 +13,33 @@ pub enum Effect {
     Recommend(Box<Recommendation>),
     Audit(Audit),
     Heartbeat(Box<Heartbeat>),
+    Drift(Box<Drift>),
+}
+
+/// A service got worse over days, and nothing was deployed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drift {
+    pub at: Time,
+    pub env: Arc<str>,
+    pub service: Arc<str>,
+    /// The largest change first.
+    pub signals: Vec<Drifted>,
+}
+
+/// One signal's part in it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drifted {
+    /// The metric and its labels as one readable name.
+    pub signal: String,
+    /// UCUM, where a producer said it.
+    pub unit: Option<String>,
+    pub direction: Direction,
+    /// The level a week ago and now, in the signal's unit.
+    pub baseline: f64,
+    pub current: f64,
+    /// Relative, as `min_change` means it.
+    pub change: f64,
+    pub since: Time,
 }
 
 /// Alive, and what of: told every so often, whatever happens.

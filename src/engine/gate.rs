@@ -4,7 +4,7 @@
 //! person must look" or holds it back for now; neither makes a regression less true, and nothing here judges evidence.
 //! Clean and inconclusive verdicts pass freely, once.
 
-mod budget;
+pub(in crate::engine) mod budget;
 mod flagged;
 mod quiet;
 pub(in crate::engine) mod recent;

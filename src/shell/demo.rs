@@ -230,7 +230,7 @@ mod tests {
                             self.held.push(reason);
                         }
                     }
-                    Cause::Effect(Effect::Heartbeat(_)) => {}
+                    Cause::Effect(Effect::Heartbeat(_) | Effect::Drift(_)) => {}
                     Cause::DeadLetter(reason) => panic!("{}: {}", reason.word(), message.payload),
                 }
             }

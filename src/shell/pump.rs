@@ -163,6 +163,7 @@ impl Pump {
                     (&self.topics.recommendations, said.at, outbound::recommendation(said, &self.stamp))
                 }
                 Effect::Heartbeat(beat) => (&self.topics.audit, beat.at, outbound::heartbeat(beat, &self.stamp)),
+                Effect::Drift(drift) => (&self.topics.audit, drift.at, outbound::drift(drift, &self.stamp)),
                 Effect::Audit(audit) => (&self.topics.audit, audit.at, outbound::audit(audit, &self.stamp)),
             };
             out.push(Outgoing { topic: topic.clone(), at, cause: Cause::Effect(effect), message });

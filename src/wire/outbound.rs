@@ -6,11 +6,13 @@
 mod audit;
 mod cloud_event;
 mod dead_letter;
+mod drift;
 mod heartbeat;
 mod recommendation;
 
 pub use audit::audit;
 pub use dead_letter::{Position, dead_letter};
+pub use drift::drift;
 pub use heartbeat::heartbeat;
 pub use recommendation::recommendation;
 

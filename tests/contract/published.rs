@@ -5,7 +5,7 @@ use regressd::engine::effect::*;
 use regressd::engine::event::{Decision, Deployment, DeploymentKind};
 use regressd::engine::time::{Span, Time};
 use regressd::wire::inbound::{RejectReason, Rejected};
-use regressd::wire::outbound::{Message, Position, Stamp, audit, dead_letter, heartbeat, recommendation};
+use regressd::wire::outbound::{Message, Position, Stamp, audit, dead_letter, drift, heartbeat, recommendation};
 use std::fmt::Write as _;
 
 const BEGIN: Time = Time(1_790_000_000_000);
@@ -82,6 +82,21 @@ fn heartbeats() {
         silent_services: vec![("prod".into(), "checkout".into())],
     };
     check("heartbeat", &heartbeat(&beat, &stamp()));
+}
+
+#[test]
+fn drifts() {
+    let drifted = Drifted {
+        signal: "memory_bytes".into(),
+        unit: Some("By".into()),
+        direction: Direction::Increase,
+        baseline: 5e8,
+        current: 7.5e8,
+        change: 0.5,
+        since: BEGIN - Span::DAY,
+    };
+    let told = Drift { at: BEGIN, env: "prod".into(), service: "checkout".into(), signals: vec![drifted] };
+    check("drift", &drift(&told, &stamp()));
 }
 
 fn said() -> AuditEvent {
