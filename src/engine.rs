@@ -59,7 +59,6 @@ use serde::{Deserialize, Serialize};
 use threads::Threads;
 use time::Time;
 use verdict::Verdict;
-use vitals::Counted;
 pub use vitals::Vitals;
 use watch::{Phase, Watch};
 use watches::Watches;
@@ -123,7 +122,7 @@ impl Engine {
     }
 
     fn sample(&mut self, policy: &Policy, now: Time, sample: &Sample) {
-        if let Some(dropped) = self.out_of_time(policy, now, sample.at) {
+        if let Some(dropped) = vitals::out_of_time(policy, now, sample.at) {
             return self.vitals.count(dropped);
         }
         let taken = self.fleet.take(sample, &policy.limits);
@@ -142,7 +141,7 @@ impl Engine {
     }
 
     fn log(&mut self, policy: &Policy, now: Time, line: &LogLine) {
-        if let Some(dropped) = self.out_of_time(policy, now, line.at) {
+        if let Some(dropped) = vitals::out_of_time(policy, now, line.at) {
             return self.vitals.count(dropped);
         }
         let Ok((service, taken, rolled)) = self.fleet.take_log(line, &policy.limits) else {
@@ -312,7 +311,7 @@ impl Engine {
         let level = policy.detection.level(self.watches.get(place).weekly);
         let Some(found) = verdict::so_far(level, &findings) else { return };
         let watch = self.watches.get(place);
-        let (thread, rollout) = (&watch.thread, self.rollout(now, &watch.deployment));
+        let (thread, rollout) = (&watch.thread, rollout::rollout_of(&self.fleet, now, &watch.deployment));
         let gate = &mut self.gate;
         let may_speak = |deployment: &Deployment| gate.spend(policy, now, thread, deployment);
         let message = self.threads.refresh(policy, now, thread, &found, rollout, may_speak);
@@ -453,13 +452,8 @@ impl Engine {
             superseded: watch.superseded,
             weighty: verdict.evidence.iter().any(|each| each.weighty),
             slow: !verdict.shares.is_empty(),
-            rollout: self.rollout(now, &watch.deployment),
+            rollout: rollout::rollout_of(&self.fleet, now, &watch.deployment),
         }
-    }
-
-    fn rollout(&self, now: Time, deployment: &Deployment) -> Option<effect::Rollout> {
-        let place = self.fleet.find(&deployment.env, &deployment.service)?;
-        rollout::rollout(&self.fleet.services[place], deployment, window::minute_of(now))
     }
 
     fn close(&mut self, now: Time, place: usize, effects: &mut Vec<Effect>) {
@@ -472,16 +466,6 @@ impl Engine {
         // Small steps are learned, each of them: what added up is how the service is by now.
         if watch.found && watch.sum.is_none() {
             learn::skip(&mut self.fleet, service, Watch::complete(now));
-        }
-    }
-
-    fn out_of_time(&self, policy: &Policy, now: Time, at: Time) -> Option<Counted> {
-        if at > now + policy.watch.ahead {
-            Some(Counted::Ahead)
-        } else if at < now - policy.watch.lateness {
-            Some(Counted::Late)
-        } else {
-            None
         }
     }
 

@@ -1,8 +1,8 @@
 //! Learning: moves a signal's baselines forward as its minutes become final.
 //!
 //! Called when a signal's first sample of a new minute arrives. Minutes become final when nothing can be late for them
-//! any more. Nothing is learned while the service is under watch; afterwards what was harmless is caught up on. From the
-//! time of a declared event nothing is ever learned.
+//! any more. Nothing is learned while the service is under watch; afterwards what was harmless is caught up on.
+//! From the time of a declared event nothing is ever learned.
 
 mod apart;
 

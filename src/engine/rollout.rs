@@ -5,13 +5,21 @@
 
 use super::effect::Rollout;
 use super::event::Deployment;
+use super::fleet::Fleet;
 use super::service::{Instance, Service};
-use super::window::Minute;
+use super::time::Time;
+use super::window::{Minute, minute_of};
 
 /// Whoever spoke within so many minutes is there.
 const THERE: Minute = 2;
 /// A rollout that brought nobody the new version for so long has come to rest.
 const RESTS: Minute = 10;
+
+/// Of a deployment's service; none where nobody knows it.
+pub fn rollout_of(fleet: &Fleet, now: Time, deployment: &Deployment) -> Option<Rollout> {
+    let place = fleet.find(&deployment.env, &deployment.service)?;
+    rollout(&fleet.services[place], deployment, minute_of(now))
+}
 
 /// None where it rests, or where nobody can tell.
 pub fn rollout(service: &Service, deployment: &Deployment, minute: Minute) -> Option<Rollout> {
@@ -30,7 +38,6 @@ pub fn rollout(service: &Service, deployment: &Deployment, minute: Minute) -> Op
 mod tests {
     use super::*;
     use crate::engine::gate::tests::deployment;
-    use crate::engine::time::Time;
 
     #[test]
     fn a_share_that_grows_and_is_not_whole() {
