@@ -58,7 +58,8 @@ fn play(history: &History, ledger: &mut Ledger) -> usize {
         let kind = topics.kind(topic).expect("the default topics");
         offset += 1;
         let payload = payload.as_bytes();
-        let taken = Taken { topic, partition: 0, offset, kind, now, stamped: Some(now), key: None, payload };
+        let (key, signature) = (None, None);
+        let taken = Taken { topic, partition: 0, offset, kind, now, stamped: Some(now), key, payload, signature };
         facts += pump.take(&taken, &mut out);
     });
     pump.tell(Fact::Drain, &mut out);

@@ -79,6 +79,7 @@ fn feed(pump: &mut Pump, topics: &Topics, lines: &[String]) -> usize {
             stamped: Some(line.ts),
             key: None,
             payload: line.payload.as_deref().unwrap_or_default().as_bytes(),
+            signature: None,
         };
         facts += pump.take(&taken, &mut out);
     }

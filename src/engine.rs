@@ -7,12 +7,14 @@
 #[macro_use]
 mod words;
 
+pub mod accuracy;
 pub mod aside;
 pub mod baseline;
 pub mod character;
 pub mod detect;
 pub mod distribution;
 pub mod drift;
+pub mod earning;
 pub mod effect;
 mod entry;
 pub mod event;
@@ -24,6 +26,7 @@ pub mod learn;
 pub mod ledger;
 pub mod logs;
 pub mod pace;
+mod people;
 pub mod policy;
 pub mod pulse;
 pub mod redact;
@@ -41,14 +44,16 @@ pub mod watches;
 pub mod window;
 pub mod yardstick;
 
+use accuracy::Cases;
 use aside::Aside;
 use drift::Drifts;
+use earning::{Earning, InForce};
 use effect::{
-    Action, Audit, AuditEvent, Considered, Effect, Guardrails, Heard, Lifecycle, NotWatched, Reason, Recommendation,
+    Action, AuditEvent, Considered, Effect, Guardrails, Lifecycle, Method, NotWatched, Reason, Recommendation,
     VerdictKind,
 };
 use entry::{audit, publish};
-use event::{Control, Deployment, Fact, Input, LogLine, Sample, Word};
+use event::{Deployment, Fact, Input, LogLine, Sample};
 use fleet::{Fleet, Full};
 use gate::{Answer, Gate, Proposal};
 use ledger::Ledger;
@@ -73,6 +78,8 @@ pub struct Engine {
     watches: Watches,
     gate: Gate,
     threads: Threads,
+    cases: Cases,
+    earning: Earning,
     ledger: Ledger,
     drifts: Drifts,
     pulse: Pulse,
@@ -94,7 +101,7 @@ impl Engine {
             Fact::Deployment(deployment) => self.deployment(policy, now, deployment, effects),
             Fact::Control(control) => self.control(policy, now, control, effects),
             Fact::ColdStart { since } => self.gate.cold_start(*since),
-            Fact::PolicyChanged => {}
+            Fact::PolicyChanged => self.configured(policy, now, effects),
             Fact::Tick => self.tick(policy, now, effects),
             Fact::Drain => self.drain(policy, now, effects),
         }
@@ -104,7 +111,8 @@ impl Engine {
 
     /// The next moment at which a tick is due, if any.
     pub fn next_deadline(&self) -> Option<Time> {
-        [self.watches.next_due(), self.threads.next_due(), self.pulse.next_due()].into_iter().flatten().min()
+        let due = [self.watches.next_due(), self.threads.next_due(), self.pulse.next_due(), self.cases.next_due()];
+        due.into_iter().flatten().min()
     }
 
     pub fn vitals(&self) -> &Vitals {
@@ -189,37 +197,15 @@ impl Engine {
         let watch = self.watches.open(policy, now, deployment);
         let event = AuditEvent::WatchOpened { until: watch.until };
         effects.push(audit(now, deployment, Some(watch), event));
+        self.cases.open(policy, now, &watch.thread, &watch.deployment);
         self.fleet.watch(&deployment.env, &deployment.service, 1);
     }
 
     /// What a deployment means for what was said before, watched or not.
     fn taken_effect(&mut self, policy: &Policy, now: Time, deployment: &Deployment, effects: &mut Vec<Effect>) {
         self.gate.deployed(deployment);
+        self.taken_back(policy, now, deployment, effects);
         self.threads.deployed(now, policy, deployment).into_iter().for_each(|message| publish(message, effects));
-    }
-
-    fn control(&mut self, policy: &Policy, now: Time, control: &Control, effects: &mut Vec<Effect>) {
-        let (mut outcome, message) = match &control.word {
-            Word::Approval { recommendation, decision } => {
-                self.threads.answer(policy, now, recommendation, control.by.as_ref(), *decision)
-            }
-            _ => (self.gate.hear(policy, now, control), None),
-        };
-        if let (Word::Context { window, .. }, Heard::Taken) = (&control.word, outcome) {
-            self.aside.declare(&window.scope, window.from, window.to);
-            if learn::has_learned(&self.fleet, &window.scope, window::minute_of(window.from)) {
-                outcome = Heard::TakenLate;
-            }
-        }
-        let (env, service) = control.word.scope();
-        let event = AuditEvent::Heard { word: control.word.word(), by: control.by.clone(), outcome };
-        let recommendation = control.word.recommendation();
-        effects.push(Effect::Audit(Audit { at: now, env, service, deployment: None, recommendation, event }));
-        message.into_iter().for_each(|message| publish(message, effects));
-        if let (Word::Context { window, kind }, Heard::Taken | Heard::TakenLate) = (&control.word, outcome) {
-            let by = control.by.as_deref().unwrap_or("nobody");
-            self.threads.explained(now, window, *kind, by).into_iter().for_each(|message| publish(message, effects));
-        }
     }
 
     fn tick(&mut self, policy: &Policy, now: Time, effects: &mut Vec<Effect>) {
@@ -231,8 +217,11 @@ impl Engine {
         for thread in self.threads.due(now) {
             let recovered = self.recovered(&thread, now);
             let message = self.threads.tick(policy, now, &thread, recovered);
-            message.into_iter().for_each(|message| publish(message, effects));
+            if let Some(message) = message {
+                self.tell(policy, now, now, message, effects);
+            }
         }
+        self.measured(policy, now, effects);
         let (watches, threads) = (self.watches.all().len() as u64, self.threads.open() as u64);
         let beat = self.pulse.beat(policy, now, &self.fleet, watches, threads);
         if let Some(beat) = beat {
@@ -246,7 +235,11 @@ impl Engine {
     fn recovered(&mut self, thread: &str, now: Time) -> Option<bool> {
         let asked = self.threads.question(thread, now)?;
         let service = self.fleet.find(&asked.env, &asked.service)?;
-        detect::recovery::recovered(&mut self.fleet, service, &asked.evidence, asked.since, asked.upto)
+        let (evidence, since, upto) = (&asked.evidence, asked.since, asked.upto);
+        let metrics = detect::recovery::recovered(&mut self.fleet, service, evidence, since, upto);
+        let new = evidence.iter().filter(|each| each.method == Method::NewTemplate);
+        let lines = new.filter_map(|each| self.logs.is_gone(service, each.log.as_deref()?, since, upto));
+        lines.chain(metrics).reduce(|all, each| all && each)
     }
 
     fn drain(&mut self, policy: &Policy, now: Time, effects: &mut Vec<Effect>) {
@@ -271,6 +264,7 @@ impl Engine {
                 None if last && !watch.said => {
                     let verdict = verdict::at_the_end(level, findings, overflowed, watch.superseded);
                     self.watches.get_mut(place).ended = Some(verdict.kind);
+                    self.cases.close(&watch.thread, verdict.kind, Some(verdict.risk));
                     self.say_the_end(policy, now, &watch, verdict, effects);
                 }
                 None => {}
@@ -362,11 +356,13 @@ impl Engine {
             watch.found = true;
             let event = AuditEvent::Verdict { kind: found.kind, risk: found.risk };
             effects.push(audit(now, &watch.deployment, Some(watch), event));
+            self.cases.call(now, &watch.thread, &found);
         }
         let watch = watch.clone();
-        let wanted = self.proposal(now, &watch, &found);
         let onset = found.evidence.first().map_or(watch.deployment.at, |strongest| strongest.onset);
         let beside = self.watches.beside(place, onset);
+        let automation = self.in_force(policy, &watch);
+        let wanted = self.proposal(now, &watch, &found, automation);
         match self.gate.ask(policy, now, &wanted) {
             Answer::Say { action, guardrails } => {
                 self.watches.get_mut(place).said = true;
@@ -382,7 +378,7 @@ impl Engine {
                     effects.push(audit(now, &watch.deployment, Some(&watch), AuditEvent::Held { reason, would }));
                 }
                 if last && !watch.said {
-                    let guardrails = self.gate.last_word(policy, &wanted, reason);
+                    let guardrails = self.gate.last_word(&wanted, reason);
                     self.watches.get_mut(place).said = true;
                     self.say(policy, now, &watch, found, Action::None, guardrails, beside, effects);
                 }
@@ -393,7 +389,8 @@ impl Engine {
     fn say_the_end(&mut self, policy: &Policy, now: Time, watch: &Watch, verdict: Verdict, effects: &mut Vec<Effect>) {
         let event = AuditEvent::Verdict { kind: verdict.kind, risk: verdict.risk };
         effects.push(audit(now, &watch.deployment, Some(watch), event));
-        let wanted = self.proposal(now, watch, &verdict);
+        let automation = self.in_force(policy, watch);
+        let wanted = self.proposal(now, watch, &verdict, automation);
         match self.gate.ask(policy, now, &wanted) {
             Answer::Say { action, guardrails } => {
                 self.say(policy, now, watch, verdict, action, guardrails, Vec::new(), effects)
@@ -402,6 +399,10 @@ impl Engine {
                 effects.push(audit(now, &watch.deployment, Some(watch), AuditEvent::Held { reason, would }));
             }
         }
+    }
+
+    fn in_force(&self, policy: &Policy, watch: &Watch) -> InForce {
+        self.earning.level(policy, &watch.deployment.env, &watch.deployment.service)
     }
 
     #[expect(clippy::too_many_arguments, reason = "a message has this many parts")]
@@ -444,7 +445,7 @@ impl Engine {
         }
     }
 
-    fn proposal<'a>(&self, now: Time, watch: &'a Watch, verdict: &Verdict) -> Proposal<'a> {
+    fn proposal<'a>(&self, now: Time, watch: &'a Watch, verdict: &Verdict, automation: InForce) -> Proposal<'a> {
         Proposal {
             thread: &watch.thread,
             deployment: &watch.deployment,
@@ -452,6 +453,7 @@ impl Engine {
             superseded: watch.superseded,
             weighty: verdict.evidence.iter().any(|each| each.weighty),
             slow: !verdict.shares.is_empty(),
+            automation,
             rollout: rollout::rollout_of(&self.fleet, now, &watch.deployment),
         }
     }
@@ -459,6 +461,7 @@ impl Engine {
     fn close(&mut self, now: Time, place: usize, effects: &mut Vec<Effect>) {
         let watch = self.watches.close(place);
         let kind = watch.ended.unwrap_or(VerdictKind::Regression);
+        self.cases.close(&watch.thread, kind, None);
         effects.push(audit(now, &watch.deployment, Some(&watch), AuditEvent::WatchClosed { kind }));
         self.fleet.watch(&watch.deployment.env, &watch.deployment.service, -1);
         let Some(service) = self.fleet.find(&watch.deployment.env, &watch.deployment.service) else { return };

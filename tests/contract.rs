@@ -105,8 +105,16 @@ fn text_without_escapes_is_borrowed() {
 #[test]
 fn every_reason_has_an_example() {
     let list = fs::read_to_string(directory().join("rejected.txt")).unwrap();
-    // The reasons that take a large message stand in `limits`; the reader of the topic alone sees what is too large.
-    let elsewhere = [RejectReason::TooLong, RejectReason::TooMany, RejectReason::TooLarge];
+    // The reasons that take a large message stand in `limits`; the rest only the reader of the topic can see.
+    let elsewhere = [
+        RejectReason::TooLong,
+        RejectReason::TooMany,
+        RejectReason::TooLarge,
+        RejectReason::Unsigned,
+        RejectReason::UnknownSigner,
+        RejectReason::BadSignature,
+        RejectReason::Poison,
+    ];
     for reason in RejectReason::ALL.iter().filter(|reason| !elsewhere.contains(reason)) {
         assert!(list.contains(&format!("    {}: ", reason.word())), "no rejected message for {}", reason.word());
     }

@@ -3,16 +3,17 @@
 //! What is shown here is the loop's order: what is taken, what is published, what is remembered. That broker knows
 //! neither retention nor transactions; the edge tests run the binary against Apache Kafka.
 
+use ed25519_dalek::{Signer, SigningKey};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::{Headers, Message};
+use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use regressd::shell::clock::wall;
 use regressd::shell::config::Config;
-use regressd::shell::run::{Daemon, Options};
+use regressd::shell::run::{Daemon, Options, RunError};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -53,15 +54,20 @@ impl Scene {
 
     /// That broker notices that a member has left only when its session has run out, so sessions are short here.
     fn daemon(&self) -> Daemon {
+        self.daemon_with(Options::default(), "")
+    }
+
+    /// `more` is TOML.
+    fn daemon_with(&self, options: Options, more: &str) -> Daemon {
         let brokers = self.cluster.bootstrap_servers();
         let text = format!(
             "[kafka]\nbrokers = \"{brokers}\"\ngroup = \"loop\"\npast_deployments = \"judge\"\n\
              [kafka.properties]\n\"session.timeout.ms\" = \"6000\"\n\
-             [state]\ndir = \"{}\"\n[http]\nlisten = \"127.0.0.1:0\"\n",
+             [state]\ndir = \"{}\"\n[http]\nlisten = \"127.0.0.1:0\"\n{more}",
             self.dir.display()
         );
         let config = Config::from_toml_str(&text).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
-        Daemon::start(Arc::new(config), Options::default()).expect("it starts")
+        Daemon::start(Arc::new(config), options).expect("it starts")
     }
 
     fn write(&self, topic: &str, partition: i32, payload: &str) {
@@ -213,5 +219,47 @@ fn while_nothing_can_be_published_nothing_is_remembered() {
     let daemon = scene.daemon();
     wait_for_messages(&daemon, 10.0);
     assert_eq!(scene.dead_letters(1), [("rubbish".to_owned(), "not_json".to_owned())]);
+    daemon.stop().expect("a clean end");
+}
+
+#[test]
+fn a_message_that_breaks_the_daemon_does_so_once() {
+    let scene = Scene::new("poison");
+    scene.write_samples(20);
+    scene.write("metrics", 1, "poison");
+    scene.write_samples(10);
+    let trapped = || Options { trap: Some(|taken| assert_ne!(taken.payload, b"poison")), ..Options::default() };
+    let daemon = scene.daemon_with(trapped(), "");
+    wait_for("its end", || daemon.is_finished());
+    assert!(matches!(daemon.stop(), Err(RunError::Panicked)));
+
+    let daemon = scene.daemon_with(trapped(), "");
+    wait_for("all messages", || metric(&daemon, "regressd_facts_total") >= 30.0);
+    assert_eq!(scene.dead_letters(1), [("poison".to_owned(), "poison".to_owned())]);
+    assert_eq!(metric(&daemon, "regressd_dead_letters_total"), 1.0);
+    daemon.stop().expect("a clean end");
+}
+
+#[test]
+fn only_signed_words_count_where_that_is_asked_for() {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let scene = Scene::new("signed");
+    let key = SigningKey::from_bytes(&[7; 32]);
+    let public = hex(key.verifying_key().as_bytes());
+    let more = format!("[control]\nrequire_signature = true\n[[control.keys]]\nby = \"ana\"\nkey = \"{public}\"\n");
+    let now = wall().0;
+    let word = format!(
+        r#"{{"ts":{now},"type":"freeze","scope":{{}},"from":{now},"to":{},"reason":"sale","by":"ana"}}"#,
+        now + 60_000
+    );
+    let signature = hex(&key.sign(word.as_bytes()).to_bytes());
+    let headers = OwnedHeaders::new().insert(Header { key: "regressd-signature", value: Some(&signature) });
+    let record = BaseRecord::<str, str>::to("control").payload(&word).headers(headers);
+    scene.producer.send(record).map_err(|(error, _)| error).expect("queued");
+    scene.write("control", 0, &word);
+    let daemon = scene.daemon_with(Options::default(), &more);
+    wait_for_messages(&daemon, 2.0);
+    assert_eq!(scene.dead_letters(1), [(word, "unsigned".to_owned())]);
+    assert_eq!(metric(&daemon, "regressd_facts_total"), 1.0, "the signed one counts");
     daemon.stop().expect("a clean end");
 }

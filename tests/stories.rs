@@ -103,6 +103,10 @@ fn tell(effect: &Effect, decided: &mut String) {
         Effect::Recommend(said) => tell_recommendation(said, decided),
         Effect::Audit(audit) => tell_audit(audit, decided),
         Effect::Drift(drift) => tell_drift(drift, decided),
+        Effect::Accuracy(told) => tell_accuracy(told, decided),
+        Effect::Automation(news) => {
+            writeln!(decided, "{} automation {}: {}", clock(news.at), news.change.word(), news.summary)
+        }
         Effect::Heartbeat(_) => Ok(()),
     };
     told.expect("a string takes any text");
@@ -166,13 +170,37 @@ fn tell_audit(audit: &Audit, out: &mut String) -> std::fmt::Result {
     match &audit.event {
         AuditEvent::Held { reason, would } => writeln!(out, "{head} held: {}, would {}", reason.word(), would.word()),
         AuditEvent::NotWatched { why } => writeln!(out, "{head} not watched: {}", why.word()),
-        AuditEvent::Heard { word, by, outcome } => {
+        AuditEvent::Heard { word, by, outcome, .. } => {
             let by = by.as_deref().unwrap_or("nobody");
             writeln!(out, "{} {word} by {by}: {}", clock(audit.at), outcome.word())
         }
+        AuditEvent::Automation { .. } => Ok(()),
         AuditEvent::WatchOpened { .. } | AuditEvent::Verdict { .. } => Ok(()),
         AuditEvent::Said { .. } | AuditEvent::WatchClosed { .. } => Ok(()),
     }
+}
+
+/// The whole fleet, then each detector; services and environments have no place in a story. Where nothing was labelled
+/// and nothing called, there is nothing to tell.
+fn tell_accuracy(told: &Accuracy, out: &mut String) -> std::fmt::Result {
+    for row in told.rows.iter().filter(|row| row.env.is_none()) {
+        let known: Vec<_> = Outcome::ALL.iter().filter(|outcome| row.tally.count(**outcome) > 0).collect();
+        if known.iter().all(|outcome| **outcome == Outcome::Quiet) {
+            continue;
+        }
+        let who = row.detector.map_or("accuracy", |detector| detector.word());
+        let counts: Vec<_> = known.iter().map(|each| format!("{} {}", row.tally.count(**each), each.word())).collect();
+        write!(out, "{} {who}: {}", clock(told.at), counts.join(", "))?;
+        for (what, share) in [("precision", row.tally.precision()), ("recall", row.tally.recall())] {
+            if let Some(Share95 { estimate, lower, upper }) = share {
+                write!(out, "; {what} {} ({} to {})", rough(estimate), rough(lower), rough(upper))?;
+            }
+        }
+        let minutes =
+            row.tally.detection.map(|(median, _)| format!("; found within {} min", rough(median.as_minutes())));
+        writeln!(out, "{}", minutes.unwrap_or_default())?;
+    }
+    Ok(())
 }
 
 /// As the stories write times.

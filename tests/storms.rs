@@ -16,7 +16,7 @@ use regressd::engine::policy::RateLimit;
 use regressd::engine::time::{Span, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use weather::{Climate, ORDERLY, QUIET, ROUGH, Storm};
+use weather::{Climate, ORDERLY, QUIET, ROUGH, SAY, START, Storm, TWO_ROUNDS, words};
 
 #[test]
 fn same_seed_same_effects() {
@@ -160,6 +160,28 @@ fn the_order_of_answers_changes_no_end() {
 }
 
 #[test]
+fn the_order_of_words_changes_no_state() {
+    let mut grounds = BTreeSet::new();
+    each_seed(&TWO_ROUNDS, |seed, storm| {
+        let storm = storm.patient();
+        let plain = play(&storm, |_| false);
+        let first: Vec<_> = plain.iter().filter_map(asked_of_people).filter(|said| said.at < START + SAY).collect();
+        let threads: BTreeSet<_> = first.iter().map(|said| said.thread.clone()).collect();
+        let mut noise = Noise::of(&format!("words {seed}"));
+        let words = words(&threads.into_iter().collect::<Vec<_>>(), &mut noise);
+        let state = final_state(&play_out(&storm.told(&words, None), |_| false));
+        for _ in 0..4 {
+            let other = play_out(&storm.told(&words, Some(&mut noise)), |_| false);
+            assert_eq!(state, final_state(&other));
+        }
+        assert!(state.ends.values().any(|end| *end == Lifecycle::Rejected), "nobody rejected: it proves nothing");
+        assert!(!state.later.is_empty() && !state.rungs.is_empty(), "nothing followed: it proves nothing");
+        grounds.extend(state.rungs.iter().map(|(_, _, grounds, ..)| *grounds));
+    });
+    assert!(grounds.contains(&Grounds::Demoted), "no level was ever lowered: it proves nothing");
+}
+
+#[test]
 fn a_rollback_is_never_rolled_back() {
     each_seed(&ROUGH, |_, storm| {
         for said in play(&storm, |_| false).iter().filter_map(asked_of_people) {
@@ -182,6 +204,8 @@ fn time_never_goes_back() {
                 Effect::Audit(audit) => audit.at,
                 Effect::Heartbeat(beat) => beat.at,
                 Effect::Drift(drift) => drift.at,
+                Effect::Accuracy(told) => told.at,
+                Effect::Automation(news) => news.at,
             };
             assert!(at >= latest, "{effect:?} after {latest:?}");
             latest = at;
@@ -214,7 +238,7 @@ fn a_quiet_fleet_stays_quiet() {
     assert!(clean * 2 > verdicts.len(), "only {clean} of {} are clean: silence is no skill", verdicts.len());
 }
 
-fn each_seed(climate: &Climate, law: impl Fn(u64, Storm)) {
+fn each_seed(climate: &Climate, mut law: impl FnMut(u64, Storm)) {
     let seeds = std::env::var("STORMS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(5);
     for seed in 0..seeds {
         println!("seed {seed}");
@@ -261,6 +285,42 @@ fn ends(effects: &[Effect]) -> BTreeMap<Arc<str>, Lifecycle> {
     effects.iter().filter_map(recommendation).map(|said| (said.deployment.id.clone(), said.lifecycle)).collect()
 }
 
+/// Where words have led to: threads, what is said of the next deployments, the table of accuracy, levels of automation.
+#[derive(Debug, PartialEq)]
+struct FinalState {
+    ends: BTreeMap<Arc<str>, Lifecycle>,
+    later: Vec<Later>,
+    rows: Vec<Row>,
+    rungs: Vec<Level>,
+}
+
+/// Of a deployment: what was said, at which level of automation, and for which reasons.
+type Later = (Arc<str>, VerdictKind, Action, Automation, Vec<Reason>);
+/// Of a scope: its level and why, the calls that are labelled, and how many of them were right.
+type Level = (Arc<str>, Automation, Grounds, u64, u64);
+
+fn final_state(effects: &[Effect]) -> FinalState {
+    let after = START + SAY + Span::minutes(10);
+    let issued = effects.iter().filter_map(recommendation).filter(|said| said.at > after && said.sequence == 0);
+    let told = effects.iter().rev().find_map(|effect| match effect {
+        Effect::Accuracy(told) => Some(told),
+        _ => None,
+    });
+    let told = told.expect("a day went by");
+    let rungs = told.rungs.iter();
+    FinalState {
+        ends: ends(effects),
+        later: issued
+            .map(|said| {
+                let Guardrails { automation, reasons, .. } = &said.guardrails;
+                (said.deployment.id.clone(), said.verdict, said.action, *automation, reasons.clone())
+            })
+            .collect(),
+        rows: told.rows.clone(),
+        rungs: rungs.map(|r| (r.service.clone(), r.level, r.grounds, r.labelled, r.right)).collect(),
+    }
+}
+
 fn is_last(lifecycle: Lifecycle) -> bool {
     !matches!(lifecycle, Lifecycle::Issued | Lifecycle::Updated | Lifecycle::Approved)
 }
@@ -291,14 +351,14 @@ fn verdicts(effects: &[Effect]) -> BTreeMap<Arc<str>, VerdictKind> {
 fn recommendation(effect: &Effect) -> Option<&Recommendation> {
     match effect {
         Effect::Recommend(said) => Some(said),
-        Effect::Audit(_) | Effect::Heartbeat(_) | Effect::Drift(_) => None,
+        _ => None,
     }
 }
 
 fn audit(effect: &Effect) -> Option<&Audit> {
     match effect {
         Effect::Audit(audit) => Some(audit),
-        Effect::Recommend(_) | Effect::Heartbeat(_) | Effect::Drift(_) => None,
+        _ => None,
     }
 }
 

@@ -3,8 +3,13 @@
 //! The shell publishes them in order and chooses nothing. Every enum here has a `word()`: the same word stands in the
 //! JSON, in the audit, in metric labels and in the docs.
 
-use super::event::{Decision, Deployment, DeploymentKind};
+mod measured;
+
+use super::event::{Decision, Deployment, DeploymentKind, Feedback};
 use super::time::{Span, Time};
+pub use measured::{
+    Accuracy, AutomationNews, Bin, Change, Grounds, Outcome, Row, Rung, Share95, Source, Tally, wilson,
+};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -13,6 +18,8 @@ pub enum Effect {
     Recommend(Box<Recommendation>),
     Audit(Audit),
     Heartbeat(Box<Heartbeat>),
+    Accuracy(Box<Accuracy>),
+    Automation(Box<AutomationNews>),
     Drift(Box<Drift>),
 }
 
@@ -217,6 +224,8 @@ words! {
         Shadow = "shadow",
         /// The scope's automation level is `advise`: a person is asked to look.
         Advise = "advise",
+        /// The scope's level was lowered, as too little of what was called there was right.
+        Demoted = "demoted",
         /// The same advice stands already.
         AlreadySaid = "already_said",
         /// A newer deployment has taken this one's place.
@@ -367,6 +376,8 @@ pub struct Coverage {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Guardrails {
     pub automation: Automation,
+    /// Why it is that level.
+    pub grounds: Grounds,
     pub requires_approval: bool,
     /// How many must approve; 0 where nobody need.
     pub approvals: u32,
@@ -428,7 +439,24 @@ pub enum AuditEvent {
         word: &'static str,
         by: Option<Arc<str>>,
         outcome: Heard,
+        /// Of feedback: what it says, and the label that is in force now.
+        label: Option<FeedbackLabel>,
     },
+    /// A scope's level changed, or is offered; service and environment are its patterns.
+    Automation {
+        change: Change,
+        from: Automation,
+        to: Automation,
+        by: Option<Arc<str>>,
+    },
+}
+
+/// What feedback says of a deployment, and what the deployment is taken for now.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FeedbackLabel {
+    pub said: Feedback,
+    /// None where nothing is known of what it speaks of.
+    pub harmful: Option<bool>,
 }
 
 words! {
@@ -453,7 +481,7 @@ words! {
         TakenLate = "taken_late",
         /// Said before; nothing changed.
         Repeated = "repeated",
-        /// It speaks of a recommendation or deployment nobody knows.
+        /// It speaks of a recommendation, deployment or scope nobody knows.
         Unknown = "unknown",
         /// Its window has ended already.
         Ended = "ended",

@@ -3,6 +3,7 @@
 //! Text is borrowed where the decoder could borrow it: a sample lives for one `step` and is never kept. What the engine
 //! keeps (deployments, control messages) is owned. Nothing here knows a field name of a topic; that is the wire's.
 
+use super::effect::Automation;
 use super::time::Time;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -149,14 +150,32 @@ pub struct Control {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Word {
-    Feedback { about: About, verdict: Feedback, comment: Option<Arc<str>> },
-    Approval { recommendation: Arc<str>, decision: Decision },
+    Feedback {
+        about: About,
+        verdict: Feedback,
+        comment: Option<Arc<str>>,
+    },
+    Approval {
+        recommendation: Arc<str>,
+        decision: Decision,
+    },
     Freeze(Window),
     Mute(Window),
-    Context { window: Window, kind: ContextKind },
+    Context {
+        window: Window,
+        kind: ContextKind,
+    },
+    /// A scope of automation, with its patterns as the configuration has them, is to have this level.
+    Automation {
+        scope: Scope,
+        level: Automation,
+    },
 }
 
 impl Word {
+    /// Every public word, in the order of the list above.
+    pub const ALL: &'static [&'static str] = &["feedback", "approval", "freeze", "mute", "context", "automation"];
+
     /// The public word for it.
     pub fn word(&self) -> &'static str {
         match self {
@@ -165,19 +184,19 @@ impl Word {
             Word::Freeze(_) => "freeze",
             Word::Mute(_) => "mute",
             Word::Context { .. } => "context",
+            Word::Automation { .. } => "automation",
         }
     }
 
     /// The environment and service it speaks of; `*` where it means all.
     pub fn scope(&self) -> (Arc<str>, Arc<str>) {
         let all = || Arc::from("*");
-        match self {
-            Word::Feedback { .. } | Word::Approval { .. } => (all(), all()),
-            Word::Freeze(window) | Word::Mute(window) | Word::Context { window, .. } => {
-                let scope = window.scope.clone();
-                (scope.env.unwrap_or_else(all), scope.service.unwrap_or_else(all))
-            }
-        }
+        let scope = match self {
+            Word::Feedback { .. } | Word::Approval { .. } => Scope::default(),
+            Word::Freeze(window) | Word::Mute(window) | Word::Context { window, .. } => window.scope.clone(),
+            Word::Automation { scope, .. } => scope.clone(),
+        };
+        (scope.env.unwrap_or_else(all), scope.service.unwrap_or_else(all))
     }
 
     /// The recommendation it speaks of, if it names one.
@@ -196,12 +215,13 @@ pub enum About {
     Deployment(Arc<str>),
 }
 
-/// Of two at the same moment the later in this list counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Feedback {
-    Correct,
-    FalseAlarm,
-    Missed,
+words! {
+    /// What somebody thinks of a verdict. Of two at the same moment the later in this list counts.
+    pub enum Feedback {
+        Correct = "correct",
+        FalseAlarm = "false_alarm",
+        Missed = "missed",
+    }
 }
 
 words! {

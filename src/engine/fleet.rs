@@ -34,8 +34,8 @@ pub struct Fleet {
     pub signals: usize,
     /// Fingerprints of series whose instance was just forgotten.
     forgotten: Vec<u64>,
-    /// Environments whose bins are worked out up to a minute since the last fact was taken, one entry each: many watches
-    /// are looked at in a row.
+    /// Environments whose bins are worked out up to a minute since the last fact was taken, one entry each: many
+    /// watches are looked at in a row.
     #[serde(skip)]
     settled: Vec<(Arc<str>, Minute)>,
 }

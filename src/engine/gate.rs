@@ -15,8 +15,9 @@ pub(in crate::engine) mod storm;
 mod turns;
 mod windows;
 
-use super::effect::{Action, Automation, Guardrails, Heard, Reason, Rollout, VerdictKind};
-use super::event::{Control, Deployment, DeploymentKind, Feedback, WindowKind, Word};
+use super::earning::InForce;
+use super::effect::{Action, Guardrails, Heard, Reason, Rollout, VerdictKind};
+use super::event::{Control, Deployment, DeploymentKind, WindowKind, Word};
 use super::policy::{Caution, Policy};
 use super::time::Time;
 use flagged::Flagged;
@@ -44,12 +45,15 @@ pub struct Proposal<'a> {
     pub slow: bool,
     /// While it is being rolled out: how far it has got.
     pub rollout: Option<Rollout>,
+    /// How far the daemon may go there, and why.
+    pub automation: InForce,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     /// Say it, with this action; `guardrails.reasons` says what turned it down, if anything did. After `shadow` they
-    /// are what would have turned it down: `shadow` alone stands for a rollback, with another for an escalation.
+    /// are what would have turned it down: `shadow` alone stands for a rollback, with another for an escalation;
+    /// `demoted` only tells why it is `shadow`.
     Say { action: Action, guardrails: Guardrails },
     /// Don't say it now; `would` is what would have been said. Ask again later: it may pass then.
     Hold { reason: Reason, would: Action },
@@ -76,15 +80,14 @@ impl Gate {
             VerdictKind::Regression => self.flagged.flag(deployment),
             VerdictKind::Clean => {
                 self.flagged.clear(deployment);
-                return self.inform(policy, proposal);
+                return self.inform(proposal);
             }
-            VerdictKind::Inconclusive => return self.inform(policy, proposal),
+            VerdictKind::Inconclusive => return self.inform(proposal),
         }
         self.windows.prune(policy, now);
         let weather = self.storms.note(policy, now, proposal);
-        let level = policy.automation(&deployment.env, &deployment.service);
         let flapping = self.turns.flapping(policy, deployment);
-        let mut route = route(policy, level, &self.windows, &self.flagged, flapping, now, proposal);
+        let mut route = route(policy, &self.windows, &self.flagged, flapping, now, proposal);
         self.doubt(policy, now, proposal, &mut route);
         if weather == Weather::Leads && route.action != Action::None {
             route.action = Action::Escalate;
@@ -92,16 +95,15 @@ impl Gate {
         }
         match self.hold(policy, now, proposal, &route, weather) {
             Some(reason) => Answer::Hold { reason, would: route.action },
-            None => self.say(policy, now, proposal, level, route),
+            None => self.say(policy, now, proposal, route),
         }
     }
 
     /// Guardrails for a regression that is still held when its watch ends: it is told with action `none` and the reason
     /// it was held for, without touching cooldowns or budgets.
-    pub fn last_word(&mut self, policy: &Policy, proposal: &Proposal, held: Reason) -> Guardrails {
-        let deployment = proposal.deployment;
-        self.said.say(&proposal.thread.into(), proposal.verdict, Action::None, deployment);
-        plain(policy.automation(&deployment.env, &deployment.service), vec![held])
+    pub fn last_word(&mut self, proposal: &Proposal, held: Reason) -> Guardrails {
+        self.said.say(&proposal.thread.into(), proposal.verdict, Action::None);
+        plain(proposal.automation, vec![held])
     }
 
     pub fn hear(&mut self, policy: &Policy, now: Time, control: &Control) -> Heard {
@@ -109,18 +111,14 @@ impl Gate {
             Word::Freeze(window) => self.windows.declare(policy, now, WindowKind::Freeze, window),
             Word::Mute(window) => self.windows.declare(policy, now, WindowKind::Mute, window),
             Word::Context { window, .. } => self.windows.declare(policy, now, WindowKind::Context, window),
-            Word::Feedback { about, verdict, .. } => {
-                let (heard, deployment) = self.said.feed_back(about, control.at, *verdict);
-                match (verdict, deployment) {
-                    (Feedback::FalseAlarm, Some(deployment)) => self.flagged.clear(deployment),
-                    (Feedback::Correct | Feedback::Missed, Some(deployment)) => self.flagged.flag(deployment),
-                    (_, None) => {}
-                }
-                heard
-            }
-            // What was said to somebody is the threads' affair.
-            Word::Approval { .. } => Heard::Unknown,
+            // What was said to somebody is the threads' affair, whether it was right is measured, and so are levels.
+            Word::Approval { .. } | Word::Feedback { .. } | Word::Automation { .. } => Heard::Unknown,
         }
+    }
+
+    /// Somebody said whether a deployment does harm: its version is no place to go back to, or is one after all.
+    pub fn judged(&mut self, deployment: &Deployment, harmful: bool) {
+        if harmful { self.flagged.flag(deployment) } else { self.flagged.clear(deployment) }
     }
 
     /// The state is new: regressions of deployments before `since` are held as stale.
@@ -215,12 +213,12 @@ impl Gate {
         }
     }
 
-    fn say(&mut self, policy: &Policy, now: Time, proposal: &Proposal, level: Automation, route: Route) -> Answer {
+    fn say(&mut self, policy: &Policy, now: Time, proposal: &Proposal, route: Route) -> Answer {
         let Route { action, reasons } = route;
         let thread: Arc<str> = proposal.thread.into();
-        self.said.say(&thread, proposal.verdict, action, proposal.deployment);
+        self.said.say(&thread, proposal.verdict, action);
         let leads = reasons.contains(&Reason::Storm);
-        let mut guardrails = plain(level, reasons);
+        let mut guardrails = plain(proposal.automation, reasons);
         if leads {
             guardrails.members = self.storms.lead(policy, now, &thread, &proposal.deployment.env);
         }
@@ -235,20 +233,20 @@ impl Gate {
     }
 
     /// A verdict that asks nothing of anybody.
-    fn inform(&mut self, policy: &Policy, proposal: &Proposal) -> Answer {
-        let (deployment, action) = (proposal.deployment, Action::None);
+    fn inform(&mut self, proposal: &Proposal) -> Answer {
+        let action = Action::None;
         if self.said.stands(proposal.thread, proposal.verdict, action) {
             return Answer::Hold { reason: Reason::AlreadySaid, would: action };
         }
-        self.said.say(&proposal.thread.into(), proposal.verdict, action, deployment);
-        let level = policy.automation(&deployment.env, &deployment.service);
-        Answer::Say { action, guardrails: plain(level, Vec::new()) }
+        self.said.say(&proposal.thread.into(), proposal.verdict, action);
+        Answer::Say { action, guardrails: plain(proposal.automation, Vec::new()) }
     }
 }
 
-fn plain(automation: Automation, reasons: Vec<Reason>) -> Guardrails {
+fn plain(automation: InForce, reasons: Vec<Reason>) -> Guardrails {
     Guardrails {
-        automation,
+        automation: automation.level,
+        grounds: automation.grounds,
         requires_approval: false,
         approvals: 0,
         answer_by: None,

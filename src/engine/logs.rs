@@ -12,11 +12,12 @@ pub mod miner;
 pub mod template;
 pub mod trace;
 
-use super::effect::Evidence;
+use super::effect::{Evidence, LogEvidence};
 use super::event::{Deployment, LogLine};
 use super::policy::Policy;
 use super::service::Service;
 use super::time::Time;
+use super::window::{Minute, start_of};
 use journal::Journal;
 pub use journal::Told;
 use judge::Look;
@@ -28,6 +29,11 @@ pub const TEMPLATES: usize = 50_000;
 
 /// Distinct masked lines of all services together: about 120 bytes each, 25 MB.
 const FORMS: usize = 4 * TEMPLATES;
+
+/// A kind of line that has been silent for so many of its usual gaps is gone, but no sooner and no later than after so
+/// many minutes.
+const GAPS: f64 = 10.0;
+const QUIET: (f64, f64) = (5.0, 15.0);
 
 /// The journals, by the place of their service in the fleet.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -109,6 +115,19 @@ impl Logs {
         let peers = peers.filter(|(each, peer)| *each != place && peer.env == journal.env && peer.watched.is_none());
         let peers = peers.map(|(_, peer)| peer).filter(|peer| peer.earliest.is_some()).collect();
         Look::new(policy, journal, peers, service, deployment, now)
+    }
+
+    /// Whether a kind of line that was evidence is no longer written: for long enough, by how often it was. Only
+    /// minutes from `since` up to and including `upto` count; none while they are too few.
+    pub fn is_gone(&self, service: usize, told: &LogEvidence, since: Minute, upto: Minute) -> Option<bool> {
+        let first = told.first?;
+        let ours = |each: &&Template| format!("{:016x}", each.id) == told.template_id;
+        // One that was forgotten was silent for days.
+        let last = self.templates(service).find(ours).map_or(Time::MIN, |template| template.last);
+        let often = (last.max(first) - first).as_minutes() / told.after.max(1) as f64;
+        let long = (GAPS * often).ceil().clamp(QUIET.0, QUIET.1) as Minute;
+        let from = upto.saturating_sub(long) + 1;
+        (from >= since).then(|| last < start_of(from))
     }
 
     /// Whether lines of the service found no room since the deployment.

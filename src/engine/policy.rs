@@ -29,6 +29,35 @@ pub struct Policy {
     pub limits: Limits,
     /// How often the heartbeat is told.
     pub heartbeat: Span,
+    pub accuracy: AccuracyPolicy,
+    pub earning: EarningPolicy,
+}
+
+/// How we measure how often we are right.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AccuracyPolicy {
+    /// How often the report is told.
+    pub every: Span,
+    /// How far back deployments count.
+    pub over: Span,
+}
+
+/// How levels of automation are earned and lost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EarningPolicy {
+    /// False: levels are what the configuration and people say, whatever is measured.
+    pub enabled: bool,
+    pub advise: Bar,
+    pub recommend: Bar,
+}
+
+/// What a level asks of the calls that were labelled.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bar {
+    /// So many of them.
+    pub sample: u64,
+    /// The lower bound of the interval of precision, in (0, 1].
+    pub precision: f64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -84,6 +113,8 @@ pub struct AutomationRule {
     pub service: Glob,
     pub env: Glob,
     pub level: Automation,
+    /// Who may change the level by a control message; empty means anybody.
+    pub by: Vec<Glob>,
 }
 
 /// Who approves a rollback, how many of them, how soon, and who is turned to if they don't.
@@ -242,16 +273,21 @@ impl Default for Policy {
             privacy: Privacy { mask_addresses: false, mask_dead_letters: true },
             limits: Limits { services: 10_000, signals: 50_000, series: 200_000, watches: 1_000, windows: 1_000 },
             heartbeat: Span::minutes(5),
+            accuracy: AccuracyPolicy { every: Span::DAY, over: Span(90 * Span::DAY.0) },
+            earning: EarningPolicy {
+                enabled: true,
+                advise: Bar { sample: 10, precision: 0.3 },
+                recommend: Bar { sample: 20, precision: 0.6 },
+            },
         }
     }
 }
 
 impl Policy {
-    pub fn automation(&self, env: &str, service: &str) -> Automation {
-        self.automation
-            .iter()
-            .find(|rule| rule.env.matches(env) && rule.service.matches(service))
-            .map_or(Automation::Advise, |rule| rule.level)
+    /// The rule that holds there: the first that matches, or `advise` for everybody.
+    pub fn automation(&self, env: &str, service: &str) -> AutomationRule {
+        let rule = self.automation.iter().find(|rule| rule.env.matches(env) && rule.service.matches(service));
+        rule.cloned().unwrap_or_default()
     }
 
     pub fn approval(&self, env: &str, service: &str) -> ApprovalRule {
@@ -267,6 +303,30 @@ impl Policy {
             self.teams.iter().find(fits).map(|rule| &rule.team)
         };
         deployment.team.as_ref().or_else(rules)
+    }
+}
+
+impl Default for AutomationRule {
+    fn default() -> AutomationRule {
+        let any = || Glob("*".into());
+        AutomationRule { service: any(), env: any(), level: Automation::Advise, by: Vec::new() }
+    }
+}
+
+impl AutomationRule {
+    pub fn entitles(&self, by: &str) -> bool {
+        self.by.is_empty() || self.by.iter().any(|who| who.matches(by))
+    }
+}
+
+impl EarningPolicy {
+    /// What a level asks for; `shadow` asks for nothing.
+    pub fn bar(&self, level: Automation) -> Option<Bar> {
+        match level {
+            Automation::Shadow => None,
+            Automation::Advise => Some(self.advise),
+            Automation::Recommend => Some(self.recommend),
+        }
     }
 }
 

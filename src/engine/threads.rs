@@ -146,7 +146,12 @@ impl Threads {
         self.with(id, |thread| thread.tick(policy, now, healed))
     }
 
-    /// Those that still ask for something.
+    /// Whether a thread still asks for something.
+    pub fn is_open(&self, id: &str) -> bool {
+        self.known.get(id).is_some_and(Thread::is_open)
+    }
+
+    /// How many still ask for something.
     pub fn open(&self) -> usize {
         self.open.len()
     }

@@ -84,6 +84,20 @@ impl Watch {
         }
     }
 
+    /// True the first time.
+    pub fn begin(&mut self) -> bool {
+        !std::mem::replace(&mut self.begun, true)
+    }
+
+    /// Notes a hold; true the first time for its reason.
+    pub fn hold(&mut self, reason: Reason) -> bool {
+        let first = !self.held.contains(&reason);
+        if first {
+            self.held.push(reason);
+        }
+        first
+    }
+
     /// The first minute that lies wholly after the change.
     pub fn start(&self) -> Minute {
         minute_of(self.deployment.at) + 1
@@ -103,20 +117,6 @@ impl Watch {
 
     pub fn is_over(&self, now: Time) -> bool {
         now >= self.until + GRACE
-    }
-
-    /// True the first time.
-    pub fn begin(&mut self) -> bool {
-        !std::mem::replace(&mut self.begun, true)
-    }
-
-    /// Notes a hold; true the first time for its reason.
-    pub fn hold(&mut self, reason: Reason) -> bool {
-        let first = !self.held.contains(&reason);
-        if first {
-            self.held.push(reason);
-        }
-        first
     }
 
     /// The last complete minute at `now`.

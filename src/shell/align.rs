@@ -38,6 +38,8 @@ pub struct Waiting {
     pub offset: i64,
     pub key: Option<Vec<u8>>,
     pub payload: Vec<u8>,
+    /// Of a control message.
+    pub signature: Option<Vec<u8>>,
 }
 
 impl Waiting {
@@ -240,7 +242,7 @@ mod tests {
     use super::*;
 
     fn message(at: i64) -> Waiting {
-        Waiting { at: Time(at), stamped: None, offset: at, key: None, payload: vec![0; 100] }
+        Waiting { at: Time(at), stamped: None, offset: at, key: None, payload: vec![0; 100], signature: None }
     }
 
     fn aligned(slots: usize) -> Align {

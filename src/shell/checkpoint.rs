@@ -9,6 +9,7 @@
 //!
 //! A file that can't be trusted is moved aside and named; it never stops the daemon from starting.
 
+use super::outbox::Sealed;
 use crate::engine::Engine;
 use crate::engine::time::Time;
 use serde::{Deserialize, Serialize};
@@ -22,7 +23,7 @@ const NAME: &str = "checkpoint";
 const MAGIC: &[u8; 8] = b"regressd";
 
 /// Raised whenever the state's shape changes: an older file then means a cold start, not a misreading.
-const FORMAT: u32 = 7;
+const FORMAT: u32 = 8;
 
 /// Magic, format, CRC-32 of the body, length of the body; little endian.
 const HEADER: usize = 8 + 4 + 4 + 8;
@@ -38,6 +39,13 @@ pub struct Remembered {
     pub now: Time,
     /// The hash of the policy that was in force.
     pub policy: String,
+    /// What was to be published under `exactly_once`; whether it is, the brokers know.
+    pub outbox: Vec<Sealed>,
+    /// Counts the checkpoints that sealed an outbox.
+    pub sequence: u64,
+    /// The file's own checksum.
+    #[serde(skip)]
+    pub crc: u32,
 }
 
 /// The same, borrowed for writing.
@@ -47,6 +55,17 @@ pub struct Remembering<'a> {
     pub positions: &'a Positions,
     pub now: Time,
     pub policy: &'a str,
+    pub outbox: &'a [Sealed],
+    pub sequence: u64,
+}
+
+/// What was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Size of the file.
+    pub bytes: u64,
+    /// Checksum of what it holds.
+    pub crc: u32,
 }
 
 /// What was found at start.
@@ -93,22 +112,21 @@ impl Store {
     }
 
     /// Writes a checkpoint in the place of the last one; whenever it stops half way, the last one is still whole.
-    /// Returns its size in bytes.
-    pub fn write(&self, remembering: &Remembering) -> io::Result<u64> {
+    pub fn write(&self, remembering: &Remembering) -> io::Result<Written> {
         let temporary = self.dir.join("checkpoint.new");
         let written = write_file(&temporary, remembering);
         if written.is_err() {
             // On a full disk the half-written file would keep the next attempt from succeeding.
             let _ = fs::remove_file(&temporary);
         }
-        let length = written?;
+        let written = written?;
         fs::rename(&temporary, self.dir.join(NAME))?;
         File::open(&self.dir)?.sync_all()?;
-        Ok(length)
+        Ok(written)
     }
 }
 
-fn write_file(path: &Path, remembering: &Remembering) -> io::Result<u64> {
+fn write_file(path: &Path, remembering: &Remembering) -> io::Result<Written> {
     let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
     file.write_all(&[0; HEADER])?;
     let mut body = Checked { inner: file, crc: crc32fast::Hasher::new(), length: 0 };
@@ -119,11 +137,12 @@ fn write_file(path: &Path, remembering: &Remembering) -> io::Result<u64> {
     let mut header = [0; HEADER];
     header[..8].copy_from_slice(MAGIC);
     header[8..12].copy_from_slice(&FORMAT.to_le_bytes());
-    header[12..16].copy_from_slice(&crc.finalize().to_le_bytes());
+    let crc = crc.finalize();
+    header[12..16].copy_from_slice(&crc.to_le_bytes());
     header[16..].copy_from_slice(&length.to_le_bytes());
     file.write_all(&header)?;
     file.sync_all()?;
-    Ok(length + HEADER as u64)
+    Ok(Written { bytes: length + HEADER as u64, crc })
 }
 
 fn parse(bytes: &[u8]) -> Result<Remembered, String> {
@@ -147,11 +166,12 @@ fn parse(bytes: &[u8]) -> Result<Remembered, String> {
     if crc32fast::hash(rest) != u32::from_le_bytes(crc) {
         return Err("corrupt: the checksum does not fit".into());
     }
-    let (remembered, left) =
+    let (mut remembered, left): (Remembered, &[u8]) =
         postcard::take_from_bytes(rest).map_err(|e| format!("not the state of this build: {e}"))?;
     if !left.is_empty() {
         return Err(format!("not the state of this build: {} bytes left over", left.len()));
     }
+    remembered.crc = u32::from_le_bytes(crc);
     Ok(remembered)
 }
 
@@ -210,8 +230,21 @@ mod tests {
 
     fn write(store: &Store) -> u64 {
         let (engine, positions) = (Engine::default(), positions());
-        let remembering = Remembering { engine: &engine, positions: &positions, now: Time(1_790), policy: "abc" };
-        store.write(&remembering).expect("written")
+        let outbox = [Sealed {
+            topic: "letters".into(),
+            key: None,
+            payload: b"{}".to_vec(),
+            headers: vec![("regressd-reason".into(), "empty".into())],
+        }];
+        let remembering = Remembering {
+            engine: &engine,
+            positions: &positions,
+            now: Time(1_790),
+            policy: "abc",
+            outbox: &outbox,
+            sequence: 5,
+        };
+        store.write(&remembering).expect("written").bytes
     }
 
     #[test]
@@ -222,6 +255,7 @@ mod tests {
         assert_eq!(size, fs::metadata(place.file()).expect("there").len());
         let Found::Checkpoint(read) = place.store().read().expect("readable") else { panic!("not found") };
         assert_eq!((read.positions, read.now, read.policy.as_str()), (positions(), Time(1_790), "abc"));
+        assert_eq!((read.outbox.len(), read.sequence), (1, 5));
     }
 
     #[test]
@@ -249,7 +283,8 @@ mod tests {
         // A directory in the temporary file's place fails the write for every user, root included.
         fs::create_dir(place.0.join("checkpoint.new")).expect("created");
         let (engine, positions) = (Engine::default(), Positions::new());
-        let remembering = Remembering { engine: &engine, positions: &positions, now: Time(2), policy: "" };
+        let remembering =
+            Remembering { engine: &engine, positions: &positions, now: Time(2), policy: "", outbox: &[], sequence: 0 };
         assert!(place.store().write(&remembering).is_err());
         let Found::Checkpoint(read) = place.store().read().expect("readable") else { panic!("lost") };
         assert_eq!(read.now, Time(1_790));

@@ -16,6 +16,7 @@ mod windows;
 
 use crate::engine::policy::Policy;
 use crate::engine::time::Span;
+use ed25519_dalek::VerifyingKey;
 use section::Reading;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -30,6 +31,8 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub kafka: Kafka,
+    pub dead_letters: DeadLetters,
+    pub control: Control,
     pub state: State,
     pub http: Http,
     pub log: Log,
@@ -46,12 +49,22 @@ pub struct Kafka {
     /// Names this daemon's fleet in the `source` of what it publishes: `/regressd/<cluster>`.
     pub cluster: String,
     pub topics: Topics,
+    pub delivery: DeliveryMode,
     /// Messages above this many bytes go to the dead letters unread.
     pub message_bytes_max: usize,
     /// `learn`: deployments older than a watch at the very first start are learned from; `judge`: spoken of too.
     pub past_deployments: PastDeployments,
     /// Handed to librdkafka as they are, for both consumer and producers.
     pub properties: BTreeMap<String, String>,
+}
+
+/// What a consumer of the output topics sees after a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliveryMode {
+    /// At once; after a crash the same may come again, under the same ids.
+    AtLeastOnce,
+    /// In transactions with the input positions: readers of what is committed see everything once.
+    ExactlyOnce,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +83,30 @@ pub struct Topics {
     pub recommendations: String,
     pub audit: String,
     pub dead_letter: String,
+}
+
+/// When an input partition is stopped rather than drained into the dead letters; takes effect on reload.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DeadLetters {
+    /// So many dead letters one after the other; 0: never.
+    pub in_a_row: u64,
+    /// More than this share of its last thousand messages; 1: never.
+    pub share: f64,
+}
+
+/// Whose words on the control topic count; takes effect on reload.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Control {
+    /// Only signed ones; there is a key then.
+    pub require_signature: bool,
+    pub keys: Vec<ControlKey>,
+}
+
+/// A public key of somebody's; a name may have several, and goes from one to the next that way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ControlKey {
+    pub by: String,
+    pub key: VerifyingKey,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -161,6 +198,8 @@ impl Config {
         Config {
             rendering: kept.chain(taken).map(|(path, value)| (path.clone(), value.clone())).collect(),
             kafka: running.kafka.clone(),
+            dead_letters: self.dead_letters,
+            control: self.control,
             state: running.state.clone(),
             http: running.http.clone(),
             log: Log { json: running.log.json, level: self.log.level },
@@ -209,7 +248,8 @@ fn needs_restart(path: &str) -> bool {
 
 /// Two policies that differ have different hashes, whatever the order or the spelling in the file.
 fn policy_hash(rendering: &BTreeMap<String, String>) -> String {
-    let is_policy = |path: &str| !needs_restart(path) && !path.starts_with("log.");
+    let is_shells = |path: &str| ["log.", "dead_letters.", "control."].iter().any(|section| path.starts_with(section));
+    let is_policy = |path: &str| !needs_restart(path) && !is_shells(path);
     let lines = rendering.iter().filter(|(path, _)| is_policy(path));
     // Quoted, so that no value can look like the next line.
     let canonical: String = lines.map(|(path, value)| format!("{path}={value:?}\n")).collect();
@@ -233,10 +273,13 @@ impl Default for Config {
                     audit: "regressd.audit".to_owned(),
                     dead_letter: "regressd.dead-letter".to_owned(),
                 },
+                delivery: DeliveryMode::AtLeastOnce,
                 message_bytes_max: 1 << 20,
                 past_deployments: PastDeployments::Learn,
                 properties: BTreeMap::new(),
             },
+            control: Control::default(),
+            dead_letters: DeadLetters { in_a_row: 200, share: 0.99 },
             state: State { dir: PathBuf::from("regressd-state"), checkpoint_every: Span::seconds(30) },
             http: Http { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)) },
             log: Log { json: false, level: "info".to_owned() },
@@ -255,6 +298,7 @@ impl fmt::Debug for Kafka {
             .field("group", &self.group)
             .field("cluster", &self.cluster)
             .field("topics", &self.topics)
+            .field("delivery", &self.delivery)
             .field("message_bytes_max", &self.message_bytes_max)
             .field("past_deployments", &self.past_deployments)
             .field("properties", &masked)

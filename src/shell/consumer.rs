@@ -9,6 +9,7 @@ mod listener;
 pub mod partitions;
 
 use super::align::Slot;
+use super::checkpoint::Positions;
 use super::client;
 use super::config::Kafka;
 use super::telemetry::Metrics;
@@ -17,7 +18,7 @@ use listener::Listener;
 pub use listener::Pulse;
 use partitions::{Change, Partition, Partitions, UNKNOWN};
 use rdkafka::bindings::rd_kafka_get_watermark_offsets;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerGroupMetadata as GroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::types::RDKafkaRespErr;
@@ -47,6 +48,9 @@ const REQUIRED: [(&str, &str); 4] = [
     ("enable.partition.eof", "true"),
     ("statistics.interval.ms", "1000"),
 ];
+
+/// How long the client may take to go back in a partition.
+const SEEK_WITHIN: Duration = Duration::from_secs(5);
 
 /// The group's member that this daemon is.
 pub struct Consumer {
@@ -185,6 +189,43 @@ impl Consumer {
         (outcome == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some((low, high))
     }
 
+    /// Positions with a mark, as a transaction commits them, and the group that they are committed for.
+    ///
+    /// # Errors
+    /// An offset that is none, which positions never hold.
+    pub fn marked(&self, positions: &Positions, mark: &str) -> Result<(TopicPartitionList, GroupMetadata), KafkaError> {
+        // A topic that was deleted can't be committed, and would hold up the others. What is assigned exists; before
+        // the first assignment nothing better is known than everything.
+        let is_assigned = |topic: &str, number: i32| {
+            self.assigned.iter().any(|(_, partition)| partition.number == number && *partition.topic == *topic)
+        };
+        let any = positions.keys().any(|(topic, number)| is_assigned(topic, *number));
+        let mut list = TopicPartitionList::new();
+        for ((topic, number), next) in
+            positions.iter().filter(|((topic, number), _)| !any || is_assigned(topic, *number))
+        {
+            let mut element = list.add_partition(topic, *number);
+            element.set_offset(Offset::Offset(*next))?;
+            element.set_metadata(mark);
+        }
+        let group = self.client.group_metadata().ok_or(KafkaError::ClientCreation("no group".into()))?;
+        Ok((list, group))
+    }
+
+    /// Whether the group's offsets of these partitions were committed with this mark. Waits for transactions that are
+    /// being ended.
+    ///
+    /// # Errors
+    /// The brokers do not say, within about this time.
+    pub fn is_marked(&self, positions: &Positions, mark: &str, within: Duration) -> Result<bool, KafkaError> {
+        let mut list = TopicPartitionList::new();
+        for (topic, number) in positions.keys() {
+            list.add_partition(topic, *number);
+        }
+        let committed = self.client.committed_offsets(list, within)?;
+        Ok(committed.elements().iter().any(|element| element.metadata() == mark))
+    }
+
     /// Commits what has been remembered since the last commit. A commit that fails is told in the log and made up for
     /// by the next one.
     pub fn commit(&self, mode: CommitMode) {
@@ -207,6 +248,17 @@ impl Consumer {
         {
             tracing::warn!(%error, "could not resume partitions");
         }
+    }
+
+    /// Goes back to what was stepped last, so that what was polled since comes again.
+    ///
+    /// # Errors
+    /// The client can't within a bounded time; the partition then stands where it stood.
+    pub fn seek_back(&self, partition: &Partition) -> Result<(), KafkaError> {
+        let next = partition.stepped.get();
+        self.client.seek(&partition.topic, partition.number, Offset::Offset(next), SEEK_WITHIN)?;
+        partition.polled.set(next);
+        Ok(())
     }
 
     /// The assigned ones among these; `None` if there are none.

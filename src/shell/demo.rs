@@ -107,11 +107,12 @@ fn opening(paint: Paint, options: &DemoOptions) -> String {
     };
     format!(
         "{title}: five services with three instances each send metrics and logs through {broker}.\n\
-         The daemon is the real one. It recommends; the person on call, who is scripted, decides."
+         The daemon is the real one. It recommends; people, who are scripted, approve, reject or sleep."
     )
 }
 
-/// The demo's configuration: short watches, so that the play is short, and one service that may hear `rollback`.
+/// The demo's configuration: short watches, so that the play is short, two services that may hear `rollback`, and
+/// people who have ten minutes to answer.
 fn settings(brokers: &str, state: &Path, listen: &str) -> String {
     format!(
         r#"
@@ -138,11 +139,19 @@ dead_letter = "{}"
 duration = "40m"
 
 [gate]
-cooldown = "30m"
+cooldown = "40m"
 
 [[automation]]
 service = "checkout"
 level = "recommend"
+
+[[automation]]
+service = "gateway"
+level = "recommend"
+
+[[approvals]]
+within = "10m"
+escalate_to = "ben"
 
 [state]
 dir = {:?}
@@ -183,7 +192,7 @@ impl Drop for Scratch {
 mod tests {
     use super::*;
     use crate::engine::Engine;
-    use crate::engine::effect::{Action, Automation, Effect, Reason, Recommendation, VerdictKind};
+    use crate::engine::effect::{Action, Automation, Effect, Lifecycle, Reason, Recommendation, VerdictKind};
     use crate::shell::pump::{Cause, Outgoing, Pump, Taken};
     use crate::shell::topics::Topics;
     use script::{Act, Deploy};
@@ -195,8 +204,8 @@ mod tests {
     #[test]
     fn the_demo_is_configured_validly() {
         let policy = config().policy;
-        assert_eq!(policy.automation("prod", "checkout"), Automation::Recommend);
-        assert_eq!(policy.automation("prod", "cart"), Automation::Advise);
+        assert_eq!(policy.automation("prod", "checkout").level, Automation::Recommend);
+        assert_eq!(policy.automation("prod", "cart").level, Automation::Advise);
     }
 
     /// The pipeline without a broker, fed as the demo feeds it.
@@ -220,6 +229,7 @@ mod tests {
                 stamped: Some(message.at),
                 key: Some(message.key.as_bytes()),
                 payload: message.payload.as_bytes(),
+                signature: None,
             };
             self.pump.take(&taken, &mut self.out);
             for outgoing in self.out.drain(..) {
@@ -230,7 +240,9 @@ mod tests {
                             self.held.push(reason);
                         }
                     }
-                    Cause::Effect(Effect::Heartbeat(_) | Effect::Drift(_)) => {}
+                    Cause::Effect(
+                        Effect::Heartbeat(_) | Effect::Drift(_) | Effect::Accuracy(_) | Effect::Automation(_),
+                    ) => {}
                     Cause::DeadLetter(reason) => panic!("{}: {}", reason.word(), message.payload),
                 }
             }
@@ -240,6 +252,16 @@ mod tests {
             let issued = self.said.iter().filter(|said| &*said.deployment.id == id);
             issued.map(|said| (said.action, said.verdict)).collect()
         }
+
+        /// What the messages of a thread were, one after another.
+        fn ends(&self, id: &str) -> Vec<&'static str> {
+            let said = self.said.iter().filter(|said| &*said.deployment.id == id);
+            said.map(|said| said.lifecycle.word()).collect()
+        }
+    }
+
+    fn unanswered(said: &Recommendation) -> bool {
+        said.guardrails.reasons.contains(&Reason::NoAnswer)
     }
 
     #[test]
@@ -264,9 +286,13 @@ mod tests {
             let heard = stage.said.len();
             fleet.step(at).iter().for_each(|message| stage.hear(message));
             for said in &stage.said[heard..] {
-                let bad = deployed.iter().find(|deploy| *deploy.id == *said.deployment.id);
-                if let (Action::Rollback, Some(bad), "issued") = (said.action, bad, said.lifecycle.word()) {
-                    script.advised(said.at, &said.thread, bad);
+                let Some(bad) = deployed.iter().find(|deploy| *deploy.id == *said.deployment.id) else { continue };
+                match (said.lifecycle, said.action) {
+                    (Lifecycle::Issued, Action::Rollback) => script.advised(said.at, &said.thread, bad),
+                    (Lifecycle::Updated, Action::Escalate) if unanswered(said) => {
+                        script.escalated(said.at, &said.thread, bad)
+                    }
+                    _ => {}
                 }
             }
         }
@@ -274,13 +300,17 @@ mod tests {
         assert!(stage.about("deploy-7781").contains(&regression(Action::Rollback)), "the canary");
         assert!(stage.about("deploy-7782").contains(&regression(Action::Rollback)), "the hurried fix");
         assert!(stage.held.contains(&Reason::Cooldown), "{:?}", stage.held);
-        for harmless in ["deploy-7783", "deploy-7784"] {
+        for harmless in ["deploy-7783", "deploy-7785"] {
             assert_eq!(stage.about(harmless), [(Action::None, VerdictKind::Clean)], "{harmless}");
         }
+        let (canary, fix, slower) = (stage.ends("deploy-7781"), stage.ends("deploy-7782"), stage.ends("deploy-7784"));
+        assert_eq!(canary, ["issued", "approved", "verified"]);
+        assert_eq!(fix, ["issued", "updated", "approved", "verified"], "nobody answered, then ben did");
+        assert_eq!(slower, ["issued", "rejected"]);
         for back in ["rollback-1", "rollback-2"] {
             let said = stage.about(back);
             assert!(said.iter().all(|(_, verdict)| *verdict != VerdictKind::Regression), "{back}: {said:?}");
         }
-        assert!(stage.about("deploy-7785").contains(&regression(Action::Escalate)), "the cart");
+        assert!(stage.about("deploy-7786").contains(&regression(Action::Escalate)), "the cart");
     }
 }

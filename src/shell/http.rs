@@ -24,8 +24,14 @@ words! {
     pub enum NotReady {
         Starting = "starting",
         BrokerUnreachable = "broker_unreachable",
+        /// The brokers refuse name and password, or TLS can't be agreed on: waiting does not help.
+        AuthenticationFailed = "authentication_failed",
         /// What is said can't be published, so nothing more is taken.
         PublishFailing = "publish_failing",
+        /// A partition's messages can't be taken, one after the other, and it was stopped.
+        InputStopped = "input_stopped",
+        /// Under `exactly_once`: without a checkpoint nothing is published.
+        CheckpointFailing = "checkpoint_failing",
         Stopping = "stopping",
     }
 }

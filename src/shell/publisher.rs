@@ -5,8 +5,11 @@
 //! settled when the brokers have acknowledged all of it and never before; whether to go on waiting is the caller's
 //! affair. Nothing here chooses what to say, and nothing is dropped.
 
+mod transactions;
+
 use super::client;
 use super::config::Kafka;
+use super::outbox::Sealed;
 use super::pump::Outgoing;
 use super::telemetry::{KafkaTrouble, Metrics};
 use rdkafka::ClientContext;
@@ -17,6 +20,7 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer}
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+pub use transactions::Transactions;
 
 /// Defaults that an operator may change.
 const DEFAULTS: [(&str, &str); 3] = [
@@ -230,6 +234,19 @@ fn send(producer: &ThreadedProducer<Deliveries>, index: usize, outgoing: &Outgoi
         None => record,
     };
     producer.send(record).map_err(|(error, _)| error)
+}
+
+/// The same for a letter of an outbox.
+fn record(index: usize, letter: &Sealed) -> BaseRecord<'_, [u8], [u8], usize> {
+    let mut headers = OwnedHeaders::new_with_capacity(letter.headers.len());
+    for (key, value) in &letter.headers {
+        headers = headers.insert(Header { key, value: Some(value) });
+    }
+    let record = BaseRecord::with_opaque_to(&letter.topic, index).payload(letter.payload.as_slice()).headers(headers);
+    match &letter.key {
+        Some(key) => record.key(key.as_slice()),
+        None => record,
+    }
 }
 
 /// Hears from librdkafka, on the producer's own thread.

@@ -5,6 +5,7 @@
 //! stepped at the deadline's own moment, before the first message at or after it.
 
 use super::config::Config;
+use super::signature;
 use super::topics::Topics;
 use crate::engine::Engine;
 use crate::engine::effect::Effect;
@@ -38,6 +39,8 @@ pub struct Taken<'a> {
     pub stamped: Option<Time>,
     pub key: Option<&'a [u8]>,
     pub payload: &'a [u8],
+    /// Of a control message.
+    pub signature: Option<&'a [u8]>,
 }
 
 /// A message to publish.
@@ -72,13 +75,24 @@ pub struct Pump {
     /// Kept between messages for its allocation only; always empty there.
     facts: Vec<Fact<'static>>,
     stuck: bool,
+    ticking: bool,
 }
 
 impl Pump {
     /// `now` is where the state's time stands: `Time::MIN` for a new one.
     pub fn new(engine: Engine, now: Time, config: Arc<Config>, topics: Arc<Topics>) -> Pump {
         let stamp = stamp(&config);
-        Pump { engine, config, topics, stamp, now, effects: Vec::new(), facts: Vec::new(), stuck: false }
+        Pump {
+            engine,
+            config,
+            topics,
+            stamp,
+            now,
+            effects: Vec::new(),
+            facts: Vec::new(),
+            stuck: false,
+            ticking: false,
+        }
     }
 
     pub fn engine(&self) -> &Engine {
@@ -117,9 +131,22 @@ impl Pump {
         count
     }
 
+    /// Takes a message that is not to be decoded: time goes on, and what follows is a dead letter.
+    pub fn refuse(&mut self, taken: &Taken, rejected: &Rejected, out: &mut Vec<Outgoing>) {
+        self.tick_until(taken.now, out);
+        self.now = self.now.max(taken.now);
+        self.dead_letter(taken, rejected, out);
+    }
+
+    /// Whether a deadline is being stepped: true only to somebody who looks while a panic unwinds.
+    pub fn is_ticking(&self) -> bool {
+        self.ticking
+    }
+
     /// Steps every deadline up to and including `now`, each at its own moment. Returns how many there were.
     pub fn tick_until(&mut self, now: Time, out: &mut Vec<Outgoing>) -> u64 {
         let mut ticks = 0;
+        self.ticking = true;
         while let Some(deadline) = self.engine.next_deadline().filter(|deadline| *deadline <= now) {
             self.now = self.now.max(deadline);
             let input = Input { now: self.now, fact: Fact::Tick };
@@ -131,6 +158,7 @@ impl Pump {
                 break;
             }
         }
+        self.ticking = false;
         if ticks > 0 {
             self.encode(out);
         }
@@ -164,6 +192,8 @@ impl Pump {
                 }
                 Effect::Heartbeat(beat) => (&self.topics.audit, beat.at, outbound::heartbeat(beat, &self.stamp)),
                 Effect::Drift(drift) => (&self.topics.audit, drift.at, outbound::drift(drift, &self.stamp)),
+                Effect::Accuracy(told) => (&self.topics.audit, told.at, outbound::accuracy(told, &self.stamp)),
+                Effect::Automation(news) => (&self.topics.audit, news.at, outbound::automation(news, &self.stamp)),
                 Effect::Audit(audit) => (&self.topics.audit, audit.at, outbound::audit(audit, &self.stamp)),
             };
             out.push(Outgoing { topic: topic.clone(), at, cause: Cause::Effect(effect), message });
@@ -176,7 +206,15 @@ impl Pump {
             let detail = format!("{} bytes, at most {most}", taken.payload.len());
             return Err(Rejected::new(RejectReason::TooLarge, detail));
         }
-        inbound::decode(taken.kind, taken.payload, facts)
+        inbound::decode(taken.kind, taken.payload, facts)?;
+        if taken.kind == Kind::Control {
+            let verified = signature::verify(&self.config.control, facts, taken.payload, taken.signature);
+            if verified.is_err() {
+                facts.clear();
+            }
+            verified?;
+        }
+        Ok(())
     }
 
     fn dead_letter(&self, taken: &Taken, rejected: &Rejected, out: &mut Vec<Outgoing>) {
@@ -237,7 +275,8 @@ mod tests {
         let topics = Arc::new(Topics::new(&config.kafka.topics));
         let mut pump = Pump::new(Engine::default(), Time::MIN, config, topics);
         let now = Time(1_790_000_000_000);
-        let taken = Taken { topic: "t", partition: 0, offset: 0, kind, now, stamped: Some(now), key: None, payload };
+        let (topic, stamped) = ("t", Some(now));
+        let taken = Taken { topic, partition: 0, offset: 0, kind, now, stamped, key: None, payload, signature: None };
         let mut out = Vec::new();
         pump.take(&taken, &mut out);
         out.pop().expect("a dead letter").message

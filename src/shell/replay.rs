@@ -134,6 +134,7 @@ fn take(pump: &mut Pump, topics: &Topics, line: &Line, summary: &mut Summary, ou
         stamped: Some(line.ts),
         key: line.key.as_deref().map(str::as_bytes),
         payload: line.payload.as_deref().unwrap_or_default().as_bytes(),
+        signature: line.signature.as_deref().map(str::as_bytes),
     };
     summary.messages += 1;
     summary.facts += pump.take(&taken, out) as u64;

@@ -4,26 +4,31 @@
 //! how far it got; then it turns again. This file knows that order and does none of the work. What it promises: nothing
 //! is lost, nothing is skipped, and what is said twice after a crash carries the same id.
 
+mod circuit;
 pub mod delivery;
 pub mod intake;
 mod memory;
 mod report;
+mod stepper;
 mod stop;
+mod turning;
 
 use super::checkpoint::{Found, Positions, Remembered, Store};
 use super::clock::{Clock, wall};
-use super::config::{Config, PastDeployments};
+use super::config::{Config, DeliveryMode, PastDeployments};
 use super::consumer::Consumer;
 use super::consumer::partitions::Partitions;
-use super::http::{Health, NotReady, Server, ServerError};
-use super::publisher::Publisher;
-use super::pump::{Outgoing, Pump};
+use super::http::{Health, Server, ServerError};
+use super::outbox::Outbox;
+use super::poison::Poison;
+use super::publisher::{Publisher, Transactions};
+use super::pump::{Outgoing, Pump, Taken};
 use super::reload::Reloader;
 use super::telemetry::Metrics;
 use super::topics::Topics;
 use crate::engine::event::Fact;
 use crate::engine::time::{Span, Time};
-use delivery::{Delivered, Delivery, STOP_WITHIN};
+use delivery::{Delivery, Outlet, STOP_WITHIN};
 use intake::Intake;
 use memory::Memory;
 use rdkafka::error::KafkaError;
@@ -35,10 +40,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use stepper::Stepper;
 pub use stop::Stop;
-
-/// How long the first message of a batch is waited for; a wish to stop is noticed within this.
-const WAIT: Duration = Duration::from_millis(100);
+use turning::Turning;
 
 /// Without a turn for so long the daemon counts as stalled: more than the longest wait between two turns.
 const STALL_AFTER: Duration = Duration::from_secs(60);
@@ -55,6 +59,8 @@ pub struct Options {
     pub reloads: Option<Receiver<Arc<Config>>>,
     /// Shared with whoever loads new configurations; otherwise the daemon makes its own.
     pub metrics: Option<Arc<Metrics>>,
+    /// Called with each message before it is pumped: a test has its assertion there.
+    pub trap: Option<fn(&Taken)>,
 }
 
 /// Why the daemon did not start, or ended by itself.
@@ -101,16 +107,22 @@ impl Daemon {
         let store = Store::open(&config.state.dir).map_err(in_dir)?;
         let found = store.read().map_err(in_dir)?;
         let topics = Arc::new(Topics::new(&config.kafka.topics));
-        let (pump, positions, out) = recall(found, &config, &topics, &metrics);
+        let Recalled { pump, positions, outbox, out } = recall(found, &config, &topics, &metrics);
 
+        let poison = Poison::read(&config.state.dir, &positions).map_err(in_dir)?;
+        let stepper = Stepper { metrics: metrics.clone(), poison, trap: options.trap };
         let partitions = Partitions::restore(&positions, |topic| topics.kind(topic));
-        let publisher = Publisher::connect(&config.kafka, metrics.clone())?;
+        if config.kafka.delivery == DeliveryMode::ExactlyOnce {
+            // Only transactions commit: a plain commit would wipe out the mark of the last one.
+            partitions.settle();
+        }
+        let outlet = outlet(&config, outbox.sealed.is_some(), &metrics)?;
         let consumer = Consumer::connect(&config.kafka, topics.clone(), partitions, metrics.clone())?;
         let every = Duration::from_millis(config.state.checkpoint_every.0.max(0).unsigned_abs());
         let turning = Turning {
-            intake: Intake::new(consumer, options.clock, metrics.clone()),
+            intake: Intake::new(consumer, stepper, config.dead_letters, options.clock, metrics.clone()),
             delivery: Delivery {
-                publisher,
+                outlet,
                 clock: options.clock,
                 metrics: metrics.clone(),
                 health: health.clone(),
@@ -119,6 +131,9 @@ impl Daemon {
             memory: Memory::new(store, every, metrics.clone()),
             report: Report::new(metrics.clone(), health, options.clock),
             pump,
+            outbox,
+            held: false,
+            mode: config.kafka.delivery,
             topics,
             clock: options.clock,
             reloads: options.reloads,
@@ -184,7 +199,7 @@ pub fn run(config: Arc<Config>, file: Option<PathBuf>) -> Result<(), RunError> {
     }
     let metrics = Arc::new(Metrics::new());
     let (reloader, reloads) = Reloader::start(file, config.clone(), metrics.clone()).map_err(RunError::Thread)?;
-    let options = Options { clock: Clock::Wall, reloads: Some(reloads), metrics: Some(metrics) };
+    let options = Options { clock: Clock::Wall, reloads: Some(reloads), metrics: Some(metrics), trap: None };
     let daemon = Daemon::start(config.clone(), options)?;
     let (brokers, http) = (&*config.kafka.brokers, daemon.http_addr());
     tracing::info!(version = env!("CARGO_PKG_VERSION"), brokers, %http, policy = &*config.policy.hash, "started");
@@ -201,23 +216,19 @@ pub fn run(config: Arc<Config>, file: Option<PathBuf>) -> Result<(), RunError> {
 }
 
 /// The state to go on from: the checkpoint's, or a new one that is told to learn from what lies in the past.
-fn recall(
-    found: Found,
-    config: &Arc<Config>,
-    topics: &Arc<Topics>,
-    metrics: &Metrics,
-) -> (Pump, Positions, Vec<Outgoing>) {
+fn recall(found: Found, config: &Arc<Config>, topics: &Arc<Topics>, metrics: &Metrics) -> Recalled {
     let mut out = Vec::new();
     match found {
         Found::Checkpoint(remembered) => {
-            let Remembered { engine, positions, now, policy } = *remembered;
+            let Remembered { engine, positions, now, policy, outbox, sequence, crc } = *remembered;
+            let outbox = Outbox::restore(outbox, sequence, crc, &positions);
             tracing::info!(partitions = positions.len(), now = now.0, "going on from the checkpoint");
             metrics.restored(engine.vitals());
             let mut pump = Pump::new(engine, now, config.clone(), topics.clone());
             if *policy != *config.policy.hash {
                 pump.tell(Fact::PolicyChanged, &mut out);
             }
-            return (pump, positions, out);
+            return Recalled { pump, positions, outbox, out };
         }
         Found::Nothing => tracing::info!("no checkpoint: starting with nothing learned"),
         Found::Bad { why, moved_to } => {
@@ -230,77 +241,22 @@ fn recall(
         let since = wall() - Span(config.policy.watch.duration.0);
         pump.tell(Fact::ColdStart { since }, &mut out);
     }
-    (pump, Positions::new(), out)
+    Recalled { pump, positions: Positions::new(), outbox: Outbox::default(), out }
 }
 
-/// What the run loop's thread owns.
-struct Turning {
-    intake: Intake,
-    delivery: Delivery,
-    memory: Memory,
-    report: Report,
+/// What a run begins with.
+struct Recalled {
     pump: Pump,
-    topics: Arc<Topics>,
-    clock: Clock,
-    reloads: Option<Receiver<Arc<Config>>>,
-    stop: Arc<Stop>,
-    safe: Arc<AtomicBool>,
+    positions: Positions,
+    outbox: Outbox,
     out: Vec<Outgoing>,
 }
 
-impl Turning {
-    fn run(mut self) -> Result<(), RunError> {
-        while !self.stop.is_asked() {
-            if self.turn()? == Delivered::Unfinished {
-                // The engine is ahead of what was published: its state must not be remembered.
-                tracing::warn!("stopping with publications outstanding; the next start makes up for them");
-                self.safe.store(true, Ordering::Release);
-                return Ok(());
-            }
-        }
-        self.report.health.set(NotReady::Stopping, true);
-        self.memory.close(&self.pump, &self.intake.consumer);
-        self.safe.store(true, Ordering::Release);
-        // Dropping the consumer leaves the group.
-        Ok(())
-    }
-
-    /// Take, step, publish, wait, remember.
-    fn turn(&mut self) -> Result<Delivered, RunError> {
-        self.reload();
-        let begun = Instant::now();
-        let batch = self.intake.batch(&mut self.pump, WAIT, &mut self.out)?;
-        let mut ticks = 0;
-        if batch.messages == 0
-            && let Some(until) = self.clock.idle_until()
-            && self.intake.is_idle()
-        {
-            ticks = self.pump.tick_until(until, &mut self.out);
-        }
-        let delivered = self.delivery.deliver(&mut self.intake, &mut self.out)?;
-        let Delivered::All { recommendation } = delivered else { return Ok(delivered) };
-        self.intake.consumer.partitions().acknowledge();
-        if batch.messages > 0 {
-            self.report.metrics.batch_taken(begun.elapsed());
-        }
-        if batch.messages > 0 || ticks > 0 {
-            self.memory.changed();
-        }
-        if recommendation {
-            self.memory.want();
-        }
-        self.memory.keep(&self.pump, &self.intake.consumer);
-        self.report.turn(&self.intake, &mut self.pump);
-        Ok(delivered)
-    }
-
-    /// Between two batches, so that a batch has one policy.
-    fn reload(&mut self) {
-        let Some(reloads) = &self.reloads else { return };
-        for config in reloads.try_iter() {
-            tracing::info!(policy = &*config.policy.hash, "a new policy is in force");
-            self.pump.reload(config, self.topics.clone(), &mut self.out);
-            self.memory.want();
-        }
-    }
+/// What an earlier run sealed goes out in a transaction, whatever is configured now.
+fn outlet(config: &Config, is_sealed: bool, metrics: &Arc<Metrics>) -> Result<Outlet, KafkaError> {
+    let exactly_once = is_sealed || config.kafka.delivery == DeliveryMode::ExactlyOnce;
+    Ok(match exactly_once {
+        true => Outlet::ExactlyOnce(Transactions::new(&config.kafka, is_sealed, metrics.clone())),
+        false => Outlet::AtLeastOnce(Publisher::connect(&config.kafka, metrics.clone())?),
+    })
 }

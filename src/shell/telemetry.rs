@@ -5,13 +5,18 @@
 //! topics and partitions are open, and those are taken back when they are no longer ours. Serving is `http`'s affair.
 
 mod families;
+mod measured;
 #[cfg(test)]
 mod tests;
 
 use crate::engine::Vitals;
-use crate::engine::effect::{Action, Audit, AuditEvent, Effect, Lifecycle, Reason, VerdictKind};
+use crate::engine::effect::{
+    Accuracy, Action, Audit, AuditEvent, Change, Effect, Heard, Lifecycle, Reason, VerdictKind,
+};
+use crate::engine::event::Word;
 use crate::wire::inbound::{Kind, RejectReason};
 use families::Families;
+use measured::Measured;
 use prometheus::{Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -21,6 +26,11 @@ const OTHER: &str = "other";
 
 const KINDS: [(Kind, &str); 4] =
     [(Kind::Metrics, "metrics"), (Kind::Logs, "logs"), (Kind::Deployments, "deployments"), (Kind::Control, "control")];
+
+const DELAY: &str = "From the log taking the message that gave rise to it to a publication's acknowledgement.";
+const DELAYS: [f64; 14] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
+const BATCH: &str = "Taking a batch of messages: decoding, stepping, publishing.";
+const BATCHES: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 words! {
     /// What kind of trouble with Kafka there was.
@@ -51,6 +61,8 @@ pub struct Metrics {
     dead_letters: IntCounterVec,
     lag_messages: IntGaugeVec,
     lag_seconds: Gauge,
+    partitions_stopped: IntGauge,
+    messages_lost: IntCounter,
     watches: IntGaugeVec,
     verdicts: IntCounterVec,
     recommendations: IntCounterVec,
@@ -64,6 +76,9 @@ pub struct Metrics {
     drifts: IntCounter,
     silent_services: IntGauge,
     input_silent: GaugeVec,
+    control_words: IntCounterVec,
+    automation_changes: IntCounterVec,
+    measured: Measured,
     services: IntGauge,
     signals: IntGauge,
     series: IntGauge,
@@ -101,6 +116,8 @@ impl Metrics {
             dead_letters: new.counters("dead_letters_total", "Messages that can't be taken.", &["kind", "reason"]),
             lag_messages: new.int_gauges("consumer_lag_messages", "Messages not taken yet.", &["topic", "partition"]),
             lag_seconds: new.gauge("consumer_lag_seconds", "How far the latest message taken lies behind the clock."),
+            messages_lost: new.counter("messages_lost_total", "Messages that retention took before they were read."),
+            partitions_stopped: new.int_gauge("partitions_stopped", "Partitions stopped for their dead letters."),
             watches: new.int_gauges("watches", "Deployments under watch.", &["phase"]),
             verdicts: new.counters("verdicts_total", "Verdicts, before anything was asked of the gate.", &["verdict"]),
             recommendations: new.counters("recommendations_total", "Recommendations issued.", &["action", "verdict"]),
@@ -110,6 +127,13 @@ impl Metrics {
             heartbeat: new.gauge("heartbeat_timestamp_seconds", "The event time of the last heartbeat."),
             silent_services: new.int_gauge("silent_services", "Services that fell silent within the last day."),
             input_silent: new.gauges("input_silent", "Nothing came for five minutes: 1 or 0.", &["kind"]),
+            control_words: new.counters(
+                "control_words_total",
+                "Control words, by what became of them.",
+                &["word", "outcome"],
+            ),
+            automation_changes: new.counters("automation_changes_total", "What happened to levels.", &["change"]),
+            measured: Measured::new(&new),
             held: new.counters("held_total", "Recommendations held back by a guardrail.", &["reason"]),
             cooldowns: new.int_gauge("cooldowns_active", "Services that are quiet after a recommendation."),
             fleet_tokens: new.gauge("fleet_tokens", "Recommendations left to the fleet at this moment."),
@@ -119,16 +143,8 @@ impl Metrics {
             series: new.int_gauge("series", "Series known."),
             log_templates: new.int_gauge("log_templates", "Kinds of log lines known."),
             log_lines_unplaced: new.counter("log_lines_unplaced_total", "Log lines of kinds that found no room."),
-            end_to_end_delay: new.histogram(
-                "end_to_end_delay_seconds",
-                "From the log taking the message that gave rise to it to a publication's acknowledgement.",
-                &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0],
-            ),
-            batch_duration: new.histogram(
-                "batch_duration_seconds",
-                "Taking a batch of messages: decoding, stepping, publishing.",
-                &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0],
-            ),
+            end_to_end_delay: new.histogram("end_to_end_delay_seconds", DELAY, &DELAYS),
+            batch_duration: new.histogram("batch_duration_seconds", BATCH, &BATCHES),
             publish_retries: new.counter("publish_retries_total", "Publications tried again."),
             publish_failures: new.counter("publish_failures_total", "Publications that were given up for the moment."),
             kafka_errors: new.counters("kafka_errors_total", "Errors that the Kafka client reported.", &["kind"]),
@@ -180,6 +196,14 @@ impl Metrics {
         for reason in Reason::ALL {
             self.held.with_label_values(&[reason.word()]);
         }
+        for change in Change::ALL {
+            self.automation_changes.with_label_values(&[change.word()]);
+        }
+        for word in Word::ALL {
+            for outcome in Heard::ALL {
+                self.control_words.with_label_values(&[word, outcome.word()]);
+            }
+        }
         for trouble in KafkaTrouble::ALL {
             self.kafka_errors.with_label_values(&[trouble.word()]);
         }
@@ -229,7 +253,11 @@ impl Metrics {
                 }
             }
             Effect::Drift(_) => self.drifts.inc(),
-            Effect::Audit(_) => {}
+            Effect::Audit(Audit { event: AuditEvent::Heard { word, outcome, .. }, .. }) => {
+                self.control_words.with_label_values(&[word, outcome.word()]).inc();
+            }
+            Effect::Automation(news) => self.automation_changes.with_label_values(&[news.change.word()]).inc(),
+            Effect::Audit(_) | Effect::Accuracy(_) => {}
         }
     }
 
@@ -267,6 +295,11 @@ impl Metrics {
         self.log_lines_unplaced.inc_by(vitals.lines_homeless.saturating_sub(seen.lines_homeless));
         self.fleet_tokens.set(vitals.fleet_tokens);
         *seen = vitals.clone();
+    }
+
+    /// Shows how often the daemon was right, as far as anybody knows.
+    pub fn observe_accuracy(&self, table: &Accuracy) {
+        self.measured.show(table);
     }
 
     /// A publication was acknowledged, so many seconds after the log took the message that gave rise to it.
@@ -308,6 +341,16 @@ impl Metrics {
     /// How far the latest message taken lies behind the clock.
     pub fn set_lag_seconds(&self, seconds: f64) {
         self.lag_seconds.set(seconds.max(0.0));
+    }
+
+    /// Retention took so many messages of a partition before they were read.
+    pub fn lost(&self, messages: u64) {
+        self.messages_lost.inc_by(messages);
+    }
+
+    /// So many partitions are stopped because too many of their messages can't be taken.
+    pub fn set_partitions_stopped(&self, partitions: usize) {
+        self.partitions_stopped.set(i64::try_from(partitions).unwrap_or(i64::MAX));
     }
 
     pub fn set_ready(&self, is_ready: bool) {

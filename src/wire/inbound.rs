@@ -15,6 +15,9 @@ pub use super::rejected::{RejectReason, Rejected};
 
 use crate::engine::event::Fact;
 
+/// The header with the signature of a control message's payload, in hexadecimal digits.
+pub const SIGNATURE: &str = "regressd-signature";
+
 /// What a topic carries; the configuration says which topic is which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {

@@ -3,14 +3,18 @@
 //! Every encoding is a function of its arguments alone: the same effect gives the same bytes and the same id, so that a
 //! consumer can drop what it has seen. Which topic a message goes to is the shell's affair.
 
+mod accuracy;
 mod audit;
+mod automation;
 mod cloud_event;
 mod dead_letter;
 mod drift;
 mod heartbeat;
 mod recommendation;
 
+pub use accuracy::accuracy;
 pub use audit::audit;
+pub use automation::automation;
 pub use dead_letter::{Position, dead_letter};
 pub use drift::drift;
 pub use heartbeat::heartbeat;

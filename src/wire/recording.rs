@@ -3,6 +3,7 @@
 //! Read for `replay`, written for what a replay would have published. Binary payloads are not carried: what is not
 //! UTF-8 is written with replacement characters. Brokers, timestamp types and other fields of kcat's are ignored.
 
+use super::inbound::SIGNATURE;
 use super::outbound::Message;
 use super::text::Text;
 use crate::engine::time::Time;
@@ -21,6 +22,8 @@ pub struct Line<'a> {
     pub key: Option<Cow<'a, str>>,
     /// `None` is a tombstone.
     pub payload: Option<Cow<'a, str>>,
+    /// Of a control message, where the recording has its headers.
+    pub signature: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -34,6 +37,9 @@ struct LineFields<'a> {
     ts: i64,
     key: Option<Text<'a>>,
     payload: Option<Text<'a>>,
+    /// Names and values by turns, as kcat has them.
+    #[serde(default)]
+    headers: Vec<Option<Text<'a>>>,
 }
 
 /// Reads one line, with or without its line feed.
@@ -46,6 +52,13 @@ pub fn parse(line: &[u8]) -> Result<Line<'_>, String> {
         return Err(String::from("not a JSON object"));
     }
     let fields: LineFields = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let mut headers = fields.headers.into_iter();
+    let mut signature = None;
+    while let (Some(name), Some(value)) = (headers.next(), headers.next()) {
+        if name.is_some_and(|name| name.0 == SIGNATURE) {
+            signature = value.map(|value| value.0);
+        }
+    }
     Ok(Line {
         topic: fields.topic.0,
         partition: fields.partition,
@@ -53,6 +66,7 @@ pub fn parse(line: &[u8]) -> Result<Line<'_>, String> {
         ts: Time(fields.ts),
         key: fields.key.map(|key| key.0),
         payload: fields.payload.map(|payload| payload.0),
+        signature,
     })
 }
 

@@ -36,6 +36,14 @@ words! {
         UnknownWord = "unknown_word",
         /// A window that ends before it begins.
         BadWindow = "bad_window",
+        /// A word of control without the signature that is asked for.
+        Unsigned = "unsigned",
+        /// Nobody of that name has a key.
+        UnknownSigner = "unknown_signer",
+        /// Not a signature, or not of this payload by this person's key.
+        BadSignature = "bad_signature",
+        /// It broke the daemon when it was taken before, and is not taken again.
+        Poison = "poison",
         /// A text above its limit.
         TooLong = "too_long",
         /// A list above its limit.

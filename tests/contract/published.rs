@@ -2,11 +2,14 @@
 
 use super::{directory, expect};
 use regressd::engine::effect::*;
-use regressd::engine::event::{Decision, Deployment, DeploymentKind};
+use regressd::engine::event::{Decision, Deployment, DeploymentKind, Feedback};
 use regressd::engine::time::{Span, Time};
 use regressd::wire::inbound::{RejectReason, Rejected};
-use regressd::wire::outbound::{Message, Position, Stamp, audit, dead_letter, drift, heartbeat, recommendation};
+use regressd::wire::outbound::{
+    Message, Position, Stamp, accuracy, audit, automation, dead_letter, drift, heartbeat, recommendation,
+};
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 const BEGIN: Time = Time(1_790_000_000_000);
 
@@ -54,7 +57,13 @@ fn audits() {
         ("said", said()),
         ("watch_closed", AuditEvent::WatchClosed { kind: VerdictKind::Clean }),
         ("not_watched", AuditEvent::NotWatched { why: NotWatched::Duplicate }),
-        ("heard", AuditEvent::Heard { word: "feedback", by, outcome: Heard::Taken }),
+        ("heard", AuditEvent::Heard { word: "feedback", by: by.clone(), outcome: Heard::Taken, label: None }),
+        ("heard_label", labelled(by.clone(), Heard::Taken, Some(false))),
+        ("heard_unknown", labelled(by.clone(), Heard::Unknown, None)),
+        (
+            "automation",
+            AuditEvent::Automation { change: Change::Decided, from: Automation::Advise, to: Automation::Recommend, by },
+        ),
     ] {
         let entry = Audit {
             at: BEGIN,
@@ -97,6 +106,65 @@ fn drifts() {
     };
     let told = Drift { at: BEGIN, env: "prod".into(), service: "checkout".into(), signals: vec![drifted] };
     check("drift", &drift(&told, &stamp()));
+}
+
+#[test]
+fn accuracies() {
+    let tally = |counts, harmful| Tally { counts, harmful, detection: Some((Span::minutes(6), Span::minutes(19))) };
+    let row = |detector, tally| Row { env: Some("prod".into()), service: Some("checkout".into()), detector, tally };
+    let told = Accuracy {
+        at: BEGIN,
+        since: BEGIN - Span(90 * Span::DAY.0),
+        rows: vec![
+            Row { env: None, service: None, detector: None, tally: Tally::default() },
+            row(None, tally([8, 2, 1, 3, 4, 70], 9)),
+            row(Some(Method::NewAgainstOld), tally([8, 2, 0, 0, 4, 0], 9)),
+        ],
+        left_out: 2,
+        calibration: vec![
+            Bin { from: 0.0, to: 0.1, labelled: 0, harmful: 0, unlabelled: 70, risk: 0.0 },
+            Bin { from: 0.99, to: 1.0, labelled: 10, harmful: 8, unlabelled: 4, risk: 0.997 },
+        ],
+        rungs: vec![Rung {
+            service: "checkout".into(),
+            env: "prod*".into(),
+            configured: Automation::Recommend,
+            level: Automation::Advise,
+            grounds: Grounds::Demoted,
+            labelled: 10,
+            right: 8,
+            offered: None,
+        }],
+        forgotten: 0,
+    };
+    check("accuracy", &accuracy(&told, &stamp()));
+}
+
+#[test]
+fn levels_that_move() {
+    let news = |change, to, by: Option<&str>, bar, summary: &str| AutomationNews {
+        at: BEGIN,
+        service: "checkout".into(),
+        env: "prod*".into(),
+        change,
+        from: Automation::Recommend,
+        to,
+        by: by.map(Into::into),
+        labelled: 20,
+        right: 15,
+        bar,
+        summary: summary.into(),
+    };
+    let lowered = "service checkout, environment prod*: lowered from recommend to advise: 15 of 20 calls were right";
+    let demoted = news(Change::Demoted, Automation::Advise, None, Some(0.6), lowered);
+    check("automation-demoted", &automation(&demoted, &stamp()));
+    let decided = news(Change::Decided, Automation::Shadow, Some("ana"), None, "decided by ana");
+    check("automation-decided", &automation(&decided, &stamp()));
+}
+
+fn labelled(by: Option<Arc<str>>, outcome: Heard, harmful: Option<bool>) -> AuditEvent {
+    let label = Some(FeedbackLabel { said: Feedback::FalseAlarm, harmful });
+    AuditEvent::Heard { word: "feedback", by, outcome, label }
 }
 
 fn said() -> AuditEvent {
@@ -169,6 +237,7 @@ fn regression() -> Recommendation {
         coverage: Vec::new(),
         guardrails: Guardrails {
             automation: Automation::Recommend,
+            grounds: Grounds::Configured,
             requires_approval: true,
             approvals: 1,
             answer_by: Some(BEGIN + Span::minutes(30)),
@@ -264,6 +333,7 @@ fn clean() -> Recommendation {
         coverage: vec![Coverage { signal: "latency_ms".into(), smallest_change: Some(0.0712345678), lack: None }],
         guardrails: Guardrails {
             automation: Automation::Shadow,
+            grounds: Grounds::Configured,
             requires_approval: false,
             approvals: 0,
             answer_by: None,

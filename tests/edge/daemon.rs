@@ -34,8 +34,14 @@ impl Daemon<'_> {
 
     /// Starts it and waits for nothing.
     pub fn launch(scene: &Scene) -> Daemon<'_> {
+        Daemon::launch_with(scene, &[])
+    }
+
+    /// The same, with variables of its environment.
+    pub fn launch_with<'a>(scene: &'a Scene, environment: &[(&str, &str)]) -> Daemon<'a> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_regressd"));
         command.arg("run").arg("--config").arg(scene.config()).env_remove("RUST_LOG");
+        command.envs(environment.iter().copied());
         Daemon { scene, process: Leash::start(&mut command, &scene.log()) }
     }
 

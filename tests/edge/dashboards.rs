@@ -76,7 +76,11 @@ fn everything_happens(scene: &Scene) {
         "reason": "sale", "by": "ana"});
     scene.write("control", &[Draft::json(now, "freeze", &freeze)]);
     scene.write("metrics", &[Draft::bytes(now, "rubbish")]);
-    wait_for("the recommendation", LIMIT, || scene.regression("deploy-checkout"));
+    let said = wait_for("the recommendation", LIMIT, || scene.regression("deploy-checkout"));
+    // Without a label nothing is known of how right it is.
+    let feedback = json!({"ts": now, "type": "feedback", "recommendation": said["data"]["recommendation"],
+        "verdict": "correct", "by": "ana"});
+    scene.write("control", &[Draft::json(now, "feedback", &feedback)]);
 }
 
 struct Prometheus {

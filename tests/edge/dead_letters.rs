@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::clock::{now_ms, wait_for};
 use crate::daemon::Daemon;
+use crate::http;
 use crate::kafka::Kafka;
 use crate::scene::Scene;
 use crate::topic::{Draft, Record};
@@ -52,6 +53,44 @@ fn bad_messages_come_out_as_they_went_in_and_the_stream_goes_on() {
     scene.write("metrics", &good);
     daemon.wait_for_messages(bad + good.len(), Duration::from_secs(30));
     assert_eq!(scene.read("dead-letter").len(), bad, "a good message was refused");
+    daemon.stop();
+}
+
+#[test]
+fn a_sender_that_is_broken_altogether_is_stopped_and_not_drained() {
+    const LIMIT: Duration = Duration::from_secs(30);
+    let scene = Scene::new(Kafka::shared(), "circuit");
+    scene.configure("[dead_letters]\nin_a_row = 50\n");
+    let mut daemon = Daemon::start(&scene);
+    let now = now_ms();
+    // One key, so one partition; the other one's sender is well.
+    let broken: Vec<Draft> = (0..120).map(|n| Draft { key: Some("a".into()), ..Draft::bytes(now + n, "{") }).collect();
+    scene.write("logs", &broken);
+    let not_ready = || http::get(scene.http(), "/readyz").ok().filter(|answer| answer.status == 503);
+    let answer = wait_for("the partition to be stopped", LIMIT, not_ready);
+    assert!(answer.body.contains("input_stopped"), "{}", answer.body);
+    assert_eq!(daemon.metric("regressd_partitions_stopped", &[]), 1.0);
+
+    // Everything else goes on, and a restart goes no further than the limit does.
+    let good = Service::new("beside").metrics(now - 5 * MINUTE, now);
+    scene.write("metrics", &good);
+    daemon.wait_for_messages(50 + good.len(), LIMIT);
+    assert_eq!(scene.read("dead-letter").len(), 50);
+    daemon.stop();
+    daemon = Daemon::launch(&scene);
+    wait_for("the partition to be stopped again", LIMIT, || {
+        (daemon.metric("regressd_partitions_stopped", &[]) == 1.0).then_some(())
+    });
+    assert_eq!(scene.read("dead-letter").len(), 100);
+
+    scene.configure("[dead_letters]\nin_a_row = 0\n");
+    let letters = wait_for("the rest of the dead letters", LIMIT, || {
+        Some(scene.read("dead-letter")).filter(|letters| letters.len() >= broken.len())
+    });
+    let offsets: Vec<String> = letters.iter().filter_map(|letter| letter.header("regressd-offset")).collect();
+    let expected: Vec<String> = (0..broken.len()).map(|offset| offset.to_string()).collect();
+    assert_eq!(offsets, expected, "each once, in order, none skipped");
+    wait_for("readiness", LIMIT, || daemon.is_ready().then_some(()));
     daemon.stop();
 }
 

@@ -44,8 +44,18 @@ impl Kafka {
 
     /// A cluster with fresh data, ready to be used.
     pub fn start(nodes: usize) -> Kafka {
+        Kafka::made(nodes, "", &[])
+    }
+
+    /// One broker with more settings, where `+=` adds to what a line has, and more words for its formatting.
+    pub fn start_with(settings: &str, format: &[&str]) -> Kafka {
+        Kafka::made(1, settings, format)
+    }
+
+    fn made(nodes: usize, settings: &str, format: &[&str]) -> Kafka {
         let ports: Vec<(u16, u16)> = (0..nodes).map(|_| (free_port(), free_port())).collect();
-        let mut kafka = Kafka { nodes: (0..nodes).map(|index| Node::format(index, &ports)).collect() };
+        let node = |index| Node::format(index, &ports, settings, format);
+        let mut kafka = Kafka { nodes: (0..nodes).map(node).collect() };
         for node in &mut kafka.nodes {
             node.launch();
         }
@@ -75,6 +85,31 @@ impl Kafka {
         for answer in answers {
             answer.unwrap_or_else(|(topic, code)| panic!("topic {topic} was not created: {code}"));
         }
+    }
+
+    /// Until nobody knows it any more.
+    pub fn delete_topic(&self, topic: &str) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("the client's settings are valid");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without I/O starts");
+        let options = AdminOptions::new().operation_timeout(Some(START_LIMIT));
+        let answers = runtime.block_on(admin.delete_topics(&[topic], &options)).expect("the broker answers");
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+        let consumer: rdkafka::consumer::BaseConsumer = self.client().create().expect("the settings are valid");
+        let gone = ask_until(START_LIMIT, || {
+            let metadata = rdkafka::consumer::Consumer::fetch_metadata(&consumer, None, START_LIMIT).ok()?;
+            (!metadata.topics().iter().any(|known| known.name() == topic)).then_some(())
+        });
+        assert!(gone.is_some(), "{topic} is still there");
+    }
+
+    /// As retention does: what lies before this offset is gone.
+    pub fn delete_records(&self, topic: &str, partition: i32, before: i64) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("the client's settings are valid");
+        let mut list = rdkafka::TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, rdkafka::Offset::Offset(before)).expect("a valid offset");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without I/O starts");
+        let options = AdminOptions::new().operation_timeout(Some(START_LIMIT));
+        runtime.block_on(admin.delete_records(&list, &options)).expect("the broker answers");
     }
 
     /// The brokers of a topic's partitions that lead them, as indexes of `node`.
@@ -114,15 +149,23 @@ impl Kafka {
 }
 
 impl Node {
-    fn format(index: usize, ports: &[(u16, u16)]) -> Node {
+    fn format(index: usize, ports: &[(u16, u16)], settings: &str, more: &[&str]) -> Node {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = scratch(&format!("kafka-{count}"));
         let address = format!("127.0.0.1:{}", ports[index].0);
-        fs::write(folder.join("server.properties"), server_properties(index, ports, &folder)).expect("it is writable");
+        let mut properties = server_properties(index, ports, &folder);
+        for line in settings.lines() {
+            match line.split_once("+=") {
+                Some((name, more)) => properties = extended(&properties, name, more),
+                None => properties += &format!("{line}\n"),
+            }
+        }
+        fs::write(folder.join("server.properties"), properties).expect("it is writable");
         let output = java(&folder)
             .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"])
             .arg(folder.join("server.properties"))
+            .args(more)
             .output()
             .expect("java can be started: run ./dev setup");
         assert!(output.status.success(), "Kafka's data folder was not made: {output:?}");
@@ -242,6 +285,14 @@ fn jars() -> &'static Path {
         assert!(output.status.success(), "Apache Kafka can't be fetched: {complaint}");
         PathBuf::from(String::from_utf8(output.stdout).expect("a path of ours").trim())
     })
+}
+
+/// The line of that name with more at its end.
+fn extended(properties: &str, name: &str, more: &str) -> String {
+    let line = |line: &str| {
+        if line.starts_with(&format!("{name}=")) { format!("{line}{more}\n") } else { format!("{line}\n") }
+    };
+    properties.lines().map(line).collect()
 }
 
 fn server_properties(index: usize, ports: &[(u16, u16)], folder: &Path) -> String {

@@ -70,7 +70,7 @@ fn after_kill_9_at_any_moment_the_same_is_said_with_the_same_ids() {
 }
 
 /// The same bytes for every scene: six services, of which every other deployment is harmful.
-struct Input {
+pub struct Input {
     metrics: Vec<Draft>,
     deployments: Vec<Draft>,
     harmful: usize,
@@ -79,11 +79,16 @@ struct Input {
 }
 
 impl Input {
-    fn new() -> Input {
+    pub fn new() -> Input {
+        Input::every(5 * SECOND)
+    }
+
+    /// With so many milliseconds between two samples of a series.
+    pub fn every(step: i64) -> Input {
         let now = now_ms();
         let services: Vec<Service> = (0..6)
             .map(|n| {
-                let service = Service::new(&format!("service-{n}")).every(5 * SECOND);
+                let service = Service::new(&format!("service-{n}")).every(step);
                 let service = service.deployed_at(now - (45 - 5 * i64::from(n)) * MINUTE);
                 if n % 2 == 0 { service.broken() } else { service }
             })
@@ -102,13 +107,17 @@ impl Input {
 
     fn scene(&self, name: &str, properties: &'static str) -> Scene {
         let scene = Scene::with_properties(Kafka::shared(), name, properties);
-        scene.write("metrics", &self.metrics);
-        scene.write("deployments", &self.deployments);
+        self.write(&scene);
         scene
     }
 
+    pub fn write(&self, scene: &Scene) {
+        scene.write("metrics", &self.metrics);
+        scene.write("deployments", &self.deployments);
+    }
+
     /// What a daemon says that nobody disturbs.
-    fn undisturbed(&self, name: &str) -> Said {
+    pub fn undisturbed(&self, name: &str) -> Said {
         let scene = self.scene(name, "");
         self.finish(&scene);
         let said = self.said(&scene);
@@ -132,7 +141,7 @@ impl Input {
     }
 
     /// Lets a daemon read what is left and stops it.
-    fn finish(&self, scene: &Scene) {
+    pub fn finish(&self, scene: &Scene) {
         let mut daemon = Daemon::start(scene);
         wait_for("the last message to be answered", LIMIT, || {
             daemon.assert_running();
@@ -145,7 +154,7 @@ impl Input {
 
     /// What was said up to the end of the input. After it time goes on with the clock on the wall, so that a daemon
     /// which was interrupted lives to see another deadline, such as that nobody answered.
-    fn said(&self, scene: &Scene) -> Said {
+    pub fn said(&self, scene: &Scene) -> Said {
         let mut said = Said::new();
         for message in scene.recommendations() {
             let id = message["id"].as_str().expect("every message has an id").to_owned();
@@ -160,10 +169,10 @@ impl Input {
 }
 
 /// By id, everything that was published under it, in order.
-type Said = BTreeMap<String, Vec<String>>;
+pub type Said = BTreeMap<String, Vec<String>>;
 
 /// The same ids, or it shows what the one said and the other did not, and how that came about.
-fn assert_same(scene: &Scene, said: &Said, undisturbed: &Said) {
+pub fn assert_same(scene: &Scene, said: &Said, undisturbed: &Said) {
     let only = |these: &Said, those: &Said| -> Vec<String> {
         these.iter().filter(|(id, _)| !those.contains_key(*id)).flat_map(|(_, messages)| messages.clone()).collect()
     };

@@ -27,10 +27,13 @@ const TOPICS: [(&str, usize); 7] = [
 pub struct Scene {
     name: String,
     brokers: String,
+    /// Where the daemon comes in.
+    door: String,
     folder: PathBuf,
     http: SocketAddr,
     /// More of `[kafka.properties]`.
-    properties: &'static str,
+    properties: String,
+    delivery: &'static str,
 }
 
 impl Scene {
@@ -41,12 +44,28 @@ impl Scene {
 
     /// `properties` are lines of TOML for librdkafka.
     pub fn with_properties(kafka: &Kafka, name: &str, properties: &'static str) -> Scene {
+        Scene::set(kafka, name, &kafka.addresses(), properties.to_owned(), "at_least_once")
+    }
+
+    /// The same, published in transactions.
+    pub fn exactly_once(kafka: &Kafka, name: &str, properties: &'static str) -> Scene {
+        Scene::set(kafka, name, &kafka.addresses(), properties.to_owned(), "exactly_once")
+    }
+
+    /// The same, where the daemon comes in by a door of its own.
+    pub fn secured(kafka: &Kafka, name: &str, door: &str, properties: String) -> Scene {
+        Scene::set(kafka, name, door, properties, "exactly_once")
+    }
+
+    fn set(kafka: &Kafka, name: &str, door: &str, properties: String, delivery: &'static str) -> Scene {
         let scene = Scene {
             name: name.to_owned(),
             brokers: kafka.addresses(),
+            door: door.to_owned(),
             folder: scratch(name),
             http: SocketAddr::from(([127, 0, 0, 1], free_port())),
             properties,
+            delivery,
         };
         kafka.create_topics(&TOPICS.map(|(kind, partitions)| (scene.topic(kind), partitions)));
         scene.configure("");
@@ -81,6 +100,15 @@ impl Scene {
         format!("{}.{kind}", self.name)
     }
 
+    /// The daemon's consumer group.
+    pub fn group(&self) -> &str {
+        &self.name
+    }
+
+    pub fn brokers(&self) -> &str {
+        &self.brokers
+    }
+
     pub fn write(&self, kind: &str, drafts: &[Draft]) {
         topic::write(&self.brokers, &self.topic(kind), drafts);
     }
@@ -108,6 +136,7 @@ impl Scene {
 brokers = "{brokers}"
 group = "{name}"
 cluster = "edge"
+delivery = "{delivery}"
 past_deployments = "judge"
 message_bytes_max = 500000
 
@@ -139,11 +168,12 @@ level = "recommend"
 
 {more}
 "#,
-            brokers = self.brokers,
+            brokers = self.door,
             name = self.name,
             state = self.folder.join("state").display(),
             http = self.http,
             properties = self.properties,
+            delivery = self.delivery,
         )
     }
 }

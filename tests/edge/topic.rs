@@ -117,6 +117,26 @@ pub fn count(brokers: &str, topic: &str) -> usize {
     read(brokers, topic).len()
 }
 
+/// How far the group has committed each partition, and where each one ends.
+pub fn committed(brokers: &str, group: &str, topic: &str) -> Vec<(Offset, i64)> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers).set("log_level", "0").set("group.id", group);
+    // Else the answer waits for the transaction of a killed daemon.
+    config.set("isolation.level", "read_uncommitted");
+    let consumer: BaseConsumer = config.create().expect("valid settings");
+    let metadata = consumer.fetch_metadata(Some(topic), LIMIT).expect("the broker answers");
+    let numbers = metadata.topics().first().expect("it was asked for").partitions().iter().map(|each| each.id());
+    numbers
+        .map(|number| {
+            let mut list = TopicPartitionList::new();
+            list.add_partition(topic, number);
+            let list = consumer.committed_offsets(list, LIMIT).expect("the broker answers");
+            let (_, end) = consumer.fetch_watermarks(topic, number, LIMIT).expect("the broker answers");
+            (list.elements()[0].offset(), end)
+        })
+        .collect()
+}
+
 fn record(message: &BorrowedMessage) -> Record {
     let headers = message.headers().map_or_else(Vec::new, |headers| {
         headers.iter().map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec())).collect()

@@ -7,7 +7,7 @@ use crate::series;
 use regressd::engine::effect::Automation;
 use regressd::engine::event::*;
 use regressd::engine::policy::{
-    ApprovalRule, AutomationRule, Caution, Glob, Policy, RateLimit, RecurringWindow, SignalRule, Worse,
+    ApprovalRule, AutomationRule, Bar, Caution, Glob, Policy, RateLimit, RecurringWindow, SignalRule, Worse,
 };
 use regressd::engine::time::{Span, Time};
 use regressd::shell::calendar::Recurring;
@@ -148,6 +148,11 @@ fn moment(at: Time, policy: &mut Policy, rest: &mut Words) -> Moment {
             };
             Word::Context { kind, window: window(rest) }
         }
+        "automation" => {
+            let level = rest.next("a level");
+            let level = Automation::from_word(level).unwrap_or_else(|| panic!("no level: {level}"));
+            Word::Automation { level, scope: scope(rest) }
+        }
         "approved" => Word::Approval { recommendation: name(rest), decision: Decision::Approved },
         "rejected" => Word::Approval { recommendation: name(rest), decision: Decision::Rejected },
         "correct" => feedback(Feedback::Correct, About::Recommendation(name(rest))),
@@ -155,11 +160,16 @@ fn moment(at: Time, policy: &mut Policy, rest: &mut Words) -> Moment {
         "missed" => feedback(Feedback::Missed, About::Deployment(rest.next("a deployment").into())),
         other => panic!("nothing that happens: {other} in: {}", rest.line),
     };
-    let by = rest.optional().map(|by| {
-        assert_eq!(by, "by", "in: {}", rest.line);
-        rest.next("a person").into()
-    });
-    Moment::of(at, Fact::Control(Control { at, by, word }))
+    let mut control = Control { at, by: None, word };
+    let mut now = at;
+    while let Some(option) = rest.optional() {
+        match option {
+            "by" => control.by = Some(rest.next("a person").into()),
+            "late" => now = at + rest.span(),
+            other => panic!("nothing about a word: {other} in: {}", rest.line),
+        }
+    }
+    Moment::of(now, Fact::Control(control))
 }
 
 /// A deployment's name stands for its thread; the harness puts in the id.
@@ -215,12 +225,17 @@ fn deployment(at: Time, rest: &mut Words) -> Deployment {
 
 /// `ENV/SERVICE FROM..TO`, `*` for any.
 fn window(rest: &mut Words) -> Window {
+    let scope = scope(rest);
+    let (from, to) = rest.next("a window").split_once("..").unwrap_or_else(|| panic!("no window: {}", rest.line));
+    Window { scope, from: time(from, rest.line), to: time(to, rest.line), reason: None }
+}
+
+/// `ENV/SERVICE`, `*` for any.
+fn scope(rest: &mut Words) -> Scope {
     let place = rest.next("a scope");
     let (env, service) = place.split_once('/').unwrap_or_else(|| panic!("no env/service: {place}"));
     let some = |word: &str| (word != "*").then(|| word.into());
-    let (from, to) = rest.next("a window").split_once("..").unwrap_or_else(|| panic!("no window: {}", rest.line));
-    let scope = Scope { env: some(env), service: some(service) };
-    Window { scope, from: time(from, rest.line), to: time(to, rest.line), reason: None }
+    Scope { env: some(env), service: some(service) }
 }
 
 /// `KEY = VALUE`, after `config`.
@@ -233,8 +248,16 @@ fn configure(policy: &mut Policy, rest: &mut Words) {
             let level = Automation::from_word(level).unwrap_or_else(|| panic!("no level: {level}"));
             let service = Glob(rest.optional().unwrap_or("*").into());
             // The last line wins, so that a story can change its mind.
-            policy.automation.insert(0, AutomationRule { service, env: Glob("*".into()), level });
+            let mut rule = AutomationRule { service, level, ..AutomationRule::default() };
+            if rest.optional() == Some("of") {
+                rule.by = rest.next("who").split(',').map(|who| Glob(who.into())).collect();
+            }
+            policy.automation.insert(0, rule);
         }
+        "accuracy.every" => policy.accuracy.every = rest.span(),
+        "accuracy.over" => policy.accuracy.over = rest.span(),
+        "earning.advise" => policy.earning.advise = bar(rest),
+        "earning.recommend" => policy.earning.recommend = bar(rest),
         "watch.duration" => policy.watch.duration = rest.span(),
         "watch.lateness" => policy.watch.lateness = rest.span(),
         "detection.min_history" => policy.detection.min_history = rest.span(),
@@ -261,6 +284,11 @@ fn configure(policy: &mut Policy, rest: &mut Words) {
         "signal" => policy.signals.push(signal(rest)),
         other => panic!("no key: {other} in: {}", rest.line),
     }
+}
+
+/// `SAMPLE PRECISION`
+fn bar(rest: &mut Words) -> Bar {
+    Bar { sample: rest.number() as u64, precision: rest.number() }
 }
 
 /// `REQUIRED SPAN [of a,b] [then WHO]`

@@ -6,11 +6,11 @@ use crate::noise::Noise;
 use regressd::engine::effect::Automation;
 use regressd::engine::event::*;
 use regressd::engine::fingerprint::thread_id;
-use regressd::engine::policy::{AutomationRule, Glob, Policy, RateLimit, TeamRule};
+use regressd::engine::policy::{ApprovalRule, AutomationRule, Bar, Glob, Policy, RateLimit, TeamRule};
 use regressd::engine::time::{Span, Time};
 use std::sync::Arc;
 
-const START: Time = Time(1_789_948_800_000);
+pub const START: Time = Time(1_789_948_800_000);
 
 pub struct Storm {
     pub policy: Policy,
@@ -43,6 +43,11 @@ pub const ROUGH: Climate = Climate {
 
 /// Deployments far apart: each watch has its whole time.
 pub const ORDERLY: Climate = Climate { spacing: Span::minutes(60), people: false, ..ROUGH };
+
+/// Two rounds of deployments, and hours between them in which people have their say.
+pub const TWO_ROUNDS: Climate = Climate { services: 6, spacing: Span::minutes(150), harm: 0.9, ..ORDERLY };
+/// When they have it, from the start on.
+pub const SAY: Span = Span::minutes(152);
 
 /// Nothing ever breaks.
 pub const QUIET: Climate = Climate {
@@ -109,7 +114,7 @@ impl Climate {
                 _ => Automation::Recommend,
             };
             let service = Glob(name(service).into());
-            policy.automation.push(AutomationRule { service, env: Glob("*".into()), level });
+            policy.automation.push(AutomationRule { service, env: Glob("*".into()), level, by: Vec::new() });
         }
         policy
     }
@@ -206,6 +211,37 @@ impl Storm {
         Storm { policy: self.policy.clone(), inputs, deployments: self.deployments.clone() }
     }
 
+    /// The same, with one rule for all services, and what was asked for standing for hours.
+    pub fn patient(mut self) -> Storm {
+        let service = Glob("service-*".into());
+        let rule = AutomationRule { service, level: Automation::Recommend, ..AutomationRule::default() };
+        self.policy.automation = vec![rule];
+        // Low enough bars for a few words to move levels.
+        self.policy.earning.recommend = Bar { sample: 3, precision: 0.5 };
+        self.policy.earning.advise = Bar { sample: 4, precision: 0.05 };
+        self.policy.gate.expires = Span(4 * Span::HOUR.0);
+        self.policy.approvals = vec![ApprovalRule { within: Span(4 * Span::HOUR.0), ..ApprovalRule::default() }];
+        self
+    }
+
+    /// With words of people, each told at its moment. Late, they arrive up to four fifths of the allowed lateness
+    /// later, each by its own delay, and some of them twice.
+    pub fn told(&self, words: &[Control], late: Option<&mut Noise>) -> Storm {
+        let most = self.policy.watch.lateness.0.unsigned_abs() * 4 / 5;
+        let mut inputs = self.inputs.clone();
+        let mut arrive = |word: &Control, delay| {
+            inputs.push(Input { now: word.at + Span(delay), fact: Fact::Control(word.clone()) });
+        };
+        match late {
+            None => words.iter().for_each(|word| arrive(word, 0)),
+            Some(noise) => words.iter().for_each(|word| {
+                (0..1 + noise.below(2)).for_each(|_| arrive(word, noise.below(most) as i64));
+            }),
+        }
+        inputs.sort_by_key(|input| input.now);
+        Storm { policy: self.policy.clone(), inputs, deployments: self.deployments.clone() }
+    }
+
     /// The same facts; samples arrive up to four fifths of the allowed lateness later, each by its own delay.
     pub fn shuffled(&self, seed: u64) -> Storm {
         let mut noise = Noise::of(&format!("delays {seed}"));
@@ -217,6 +253,40 @@ impl Storm {
         inputs.sort_by_key(|input| input.now);
         Storm { policy: self.policy.clone(), inputs, deployments: self.deployments.clone() }
     }
+}
+
+/// What people have to say between two rounds: of every thread, of the next hours, of how far the daemon may go.
+pub fn words(threads: &[Arc<str>], noise: &mut Noise) -> Vec<Control> {
+    let mut words = Vec::new();
+    let mut say = |noise: &mut Noise, by: &str, word| {
+        let at = START + SAY + Span(noise.below(180_000) as i64);
+        words.push(Control { at, by: Some(by.into()), word });
+    };
+    for thread in threads {
+        let about = || About::Recommendation(thread.clone());
+        for by in ["ana", "ben"] {
+            let verdict = if noise.unit() < 0.85 { Feedback::FalseAlarm } else { Feedback::Correct };
+            if noise.unit() < 0.6 {
+                say(noise, by, Word::Feedback { about: about(), verdict, comment: None });
+            }
+            let decision = if noise.unit() < 0.75 { Decision::Rejected } else { Decision::Approved };
+            if noise.unit() < 0.6 {
+                say(noise, by, Word::Approval { recommendation: thread.clone(), decision });
+            }
+        }
+    }
+    for service in 0..3 {
+        let scope = Scope { env: None, service: Some(name(service).into()) };
+        let window = Window { scope, from: START + SAY, to: START + SAY + Span(6 * Span::HOUR.0), reason: None };
+        say(noise, "cleo", if service == 0 { Word::Mute(window) } else { Word::Freeze(window) });
+    }
+    for level in [Automation::Recommend, Automation::Advise] {
+        let scope = Scope { env: None, service: Some("service-*".into()) };
+        if noise.unit() < 0.3 {
+            say(noise, "cleo", Word::Automation { scope, level });
+        }
+    }
+    words
 }
 
 /// What three people have to say about a thread.

@@ -73,6 +73,11 @@ impl<K: Ord + Clone, V> Recent<K, V> {
         self.entries.values().map(|(_, value)| value)
     }
 
+    /// In the order of the keys.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.entries.iter().map(|(key, (_, value))| (key, value))
+    }
+
     /// How many were pushed out by the limit, ever.
     pub fn forgotten(&self) -> u64 {
         self.forgotten

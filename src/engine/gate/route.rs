@@ -5,7 +5,7 @@
 
 use super::flagged::Flagged;
 use super::windows::Windows;
-use crate::engine::effect::{Action, Automation, Reason};
+use crate::engine::effect::{Action, Automation, Grounds, Reason};
 use crate::engine::event::DeploymentKind;
 use crate::engine::gate::Proposal;
 use crate::engine::policy::Policy;
@@ -20,7 +20,6 @@ pub struct Route {
 
 pub fn route(
     policy: &Policy,
-    level: Automation,
     windows: &Windows,
     flagged: &Flagged,
     flapping: bool,
@@ -28,11 +27,15 @@ pub fn route(
     proposal: &Proposal,
 ) -> Route {
     let deployment = proposal.deployment;
+    let level = proposal.automation.level;
     let mut reasons = Vec::new();
     match level {
         Automation::Shadow => reasons.push(Reason::Shadow),
         Automation::Advise => reasons.push(Reason::Advise),
         Automation::Recommend => {}
+    }
+    if proposal.automation.grounds == Grounds::Demoted {
+        reasons.push(Reason::Demoted);
     }
     if windows.frozen(policy, now, deployment) {
         reasons.push(Reason::Freeze);

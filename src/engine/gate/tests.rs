@@ -3,7 +3,8 @@
 //! Each test asks the gate itself; the arithmetic of the rooms below is tested where it stands.
 
 use super::*;
-use crate::engine::event::{About, ContextKind, DeploymentKind, Scope, Window};
+use crate::engine::effect::{Automation, Grounds};
+use crate::engine::event::{ContextKind, DeploymentKind, Scope, Window};
 use crate::engine::policy::{AutomationRule, Glob, RateLimit};
 use crate::engine::time::Span;
 
@@ -35,10 +36,13 @@ fn deployed(service: &str, id: &str) -> Deployment {
 
 fn policy(level: Automation) -> Policy {
     let any = || Glob("*".into());
-    Policy { automation: vec![AutomationRule { service: any(), env: any(), level }], ..Policy::default() }
+    let rule = AutomationRule { service: any(), env: any(), level, by: Vec::new() };
+    Policy { automation: vec![rule], ..Policy::default() }
 }
 
-fn propose<'a>(deployment: &'a Deployment, verdict: VerdictKind) -> Proposal<'a> {
+fn propose<'a>(policy: &Policy, deployment: &'a Deployment, verdict: VerdictKind) -> Proposal<'a> {
+    let level = policy.automation(&deployment.env, &deployment.service).level;
+    let automation = InForce { level, grounds: Grounds::Configured };
     Proposal {
         thread: &deployment.id,
         deployment,
@@ -47,6 +51,7 @@ fn propose<'a>(deployment: &'a Deployment, verdict: VerdictKind) -> Proposal<'a>
         weighty: true,
         slow: false,
         rollout: None,
+        automation,
     }
 }
 
@@ -59,7 +64,7 @@ fn short(answer: Answer) -> (Option<Action>, Vec<Reason>) {
 }
 
 fn ask(gate: &mut Gate, policy: &Policy, at: i64, deployment: &Deployment) -> (Option<Action>, Vec<Reason>) {
-    short(gate.ask(policy, minutes(at), &propose(deployment, VerdictKind::Regression)))
+    short(gate.ask(policy, minutes(at), &propose(policy, deployment, VerdictKind::Regression)))
 }
 
 fn hear(gate: &mut Gate, policy: &Policy, at: i64, word: Word) -> Heard {
@@ -82,9 +87,10 @@ fn said(action: Action, reasons: &[Reason]) -> (Option<Action>, Vec<Reason>) {
 fn a_rollback_comes_with_its_guardrails() {
     let (mut gate, policy) = (Gate::default(), policy(Automation::Recommend));
     let d = deployed("a", "d");
-    let answer = gate.ask(&policy, minutes(5), &propose(&d, VerdictKind::Regression));
+    let answer = gate.ask(&policy, minutes(5), &propose(&policy, &d, VerdictKind::Regression));
     let guardrails = Guardrails {
         automation: Automation::Recommend,
+        grounds: Grounds::Configured,
         requires_approval: true,
         approvals: 0,
         answer_by: None,
@@ -153,12 +159,10 @@ fn nobody_is_sent_back_to_a_regression() {
     assert_eq!(ask(&mut gate.clone(), &policy, 61, &elsewhere), said(Action::Rollback, &[]));
 
     let mut cleared = gate.clone();
-    cleared.ask(&policy, minutes(60), &propose(&first, VerdictKind::Clean));
+    cleared.ask(&policy, minutes(60), &propose(&policy, &first, VerdictKind::Clean));
     assert_eq!(ask(&mut cleared, &policy, 61, &second), said(Action::Rollback, &[]));
 
-    let about = About::Recommendation("first".into());
-    let word = Word::Feedback { about, verdict: Feedback::FalseAlarm, comment: None };
-    assert_eq!(hear(&mut gate, &policy, 60, word), Heard::Taken);
+    gate.judged(&first, false);
     assert_eq!(ask(&mut gate, &policy, 61, &second), said(Action::Rollback, &[]));
 }
 
@@ -214,7 +218,7 @@ fn a_thread_neither_waits_for_its_own_cooldown_nor_extends_it() {
     hear(&mut gate, &policy, 0, Word::Freeze(window(0, 20)));
     let d = deployed("a", "d");
     assert_eq!(ask(&mut gate, &policy, 1, &d), said(Action::Escalate, &[Reason::Freeze]));
-    let answer = gate.ask(&policy, minutes(20), &propose(&d, VerdictKind::Regression));
+    let answer = gate.ask(&policy, minutes(20), &propose(&policy, &d, VerdictKind::Regression));
     let Answer::Say { action, guardrails } = answer else { panic!("{answer:?}") };
     assert_eq!((action, guardrails.cooldown_until), (Action::Rollback, Some(minutes(31))));
 }
@@ -251,7 +255,7 @@ fn what_comes_before_what() {
     assert_eq!(ask(&mut gate, &policy, 2, &second), held(Reason::Mute));
     gate.cold_start(minutes(1));
     assert_eq!(ask(&mut gate, &policy, 2, &second), held(Reason::Stale));
-    let newer = |deployment| Proposal { superseded: true, ..propose(deployment, VerdictKind::Regression) };
+    let newer = |deployment| Proposal { superseded: true, ..propose(&policy, deployment, VerdictKind::Regression) };
     assert_eq!(short(gate.ask(&policy, minutes(2), &newer(&second))), held(Reason::Superseded));
     assert_eq!(short(gate.ask(&policy, minutes(2), &newer(&first))), held(Reason::AlreadySaid));
     let fresh = deployment("b", "fresh", minutes(1));
@@ -265,7 +269,7 @@ fn good_news_passes_freely_and_once() {
     gate.cold_start(minutes(50));
     for verdict in [VerdictKind::Clean, VerdictKind::Inconclusive] {
         let d = deployed("a", verdict.word());
-        let proposal = Proposal { superseded: true, ..propose(&d, verdict) };
+        let proposal = Proposal { superseded: true, ..propose(&policy, &d, verdict) };
         assert_eq!(short(gate.ask(&policy, minutes(60), &proposal)), said(Action::None, &[]));
         assert_eq!(short(gate.ask(&policy, minutes(61), &proposal)), held(Reason::AlreadySaid));
     }
@@ -276,27 +280,23 @@ fn good_news_passes_freely_and_once() {
 fn the_last_word_of_a_held_regression() {
     let (mut gate, policy) = (Gate::default(), policy(Automation::Recommend));
     let d = deployed("a", "d");
-    let guardrails = gate.last_word(&policy, &propose(&d, VerdictKind::Regression), Reason::Mute);
-    assert_eq!(guardrails, plain(Automation::Recommend, vec![Reason::Mute]));
-    let about = About::Recommendation("d".into());
-    let word = Word::Feedback { about, verdict: Feedback::Correct, comment: None };
-    assert_eq!(hear(&mut gate, &policy, 61, word), Heard::Taken, "people can answer it");
+    let proposal = propose(&policy, &d, VerdictKind::Regression);
+    let guardrails = gate.last_word(&proposal, Reason::Mute);
+    assert_eq!(guardrails, plain(proposal.automation, vec![Reason::Mute]));
     assert_eq!(gate.fleet_tokens(&policy, minutes(61)), 10.0);
 }
 
 #[test]
-fn answers_from_people() {
-    let (mut gate, policy) = (Gate::default(), policy(Automation::Recommend));
-    ask(&mut gate, &policy, 1, &deployed("a", "d"));
-    let missed =
-        |id: &str| Word::Feedback { about: About::Deployment(id.into()), verdict: Feedback::Missed, comment: None };
-    assert_eq!(hear(&mut gate, &policy, 5, missed("nobody")), Heard::Unknown);
-    assert_eq!(hear(&mut gate, &policy, 5, missed("d")), Heard::Taken);
-    assert_eq!(hear(&mut gate, &policy, 6, missed("d")), Heard::Repeated);
-    let about = |id: &str| About::Recommendation(id.into());
-    let word = |verdict| Word::Feedback { about: about("d"), verdict, comment: None };
-    assert_eq!(hear(&mut gate, &policy, 4, word(Feedback::Correct)), Heard::AlreadyDecided, "an older word");
-    assert_eq!(hear(&mut gate, &policy, 7, word(Feedback::Correct)), Heard::Taken, "the latest counts");
+fn a_lowered_level_says_why() {
+    let policy = policy(Automation::Recommend);
+    let d = deployed("a", "d");
+    let lowered = |level| {
+        let automation = InForce { level, grounds: Grounds::Demoted };
+        let proposal = Proposal { automation, ..propose(&policy, &d, VerdictKind::Regression) };
+        short(Gate::default().ask(&policy, minutes(1), &proposal))
+    };
+    assert_eq!(lowered(Automation::Advise), said(Action::Escalate, &[Reason::Advise, Reason::Demoted]));
+    assert_eq!(lowered(Automation::Shadow), said(Action::None, &[Reason::Shadow, Reason::Demoted]));
 }
 
 #[test]

@@ -7,7 +7,9 @@
 use super::mask;
 use crate::engine::policy::{Glob, Worse};
 use crate::engine::time::Span;
+use crate::shell::signature::read_hex;
 use config::{Value, ValueKind};
+use ed25519_dalek::VerifyingKey;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -165,6 +167,23 @@ pub fn name(leaf: &Leaf) -> Outcome<String> {
     match leaf.text().filter(|text| is_name(text)) {
         Some(text) => Ok(text.to_owned()),
         None => leaf.wrong("1 to 249 letters, digits, \".\", \"_\" or \"-\""),
+    }
+}
+
+/// Whoever speaks on the control topic; not empty.
+pub fn person(leaf: &Leaf) -> Outcome<String> {
+    match leaf.text().filter(|text| !text.is_empty() && text.len() <= 256) {
+        Some(text) => Ok(text.to_owned()),
+        None => leaf.wrong("a name of 1 to 256 bytes"),
+    }
+}
+
+/// An Ed25519 public key in hexadecimal digits.
+pub fn public_key(leaf: &Leaf) -> Outcome<VerifyingKey> {
+    let bytes = leaf.text().and_then(|text| read_hex(text.as_bytes()));
+    match bytes.and_then(|bytes| VerifyingKey::from_bytes(&bytes).ok()).filter(|key| !key.is_weak()) {
+        Some(key) => Ok(key),
+        None => leaf.wrong("an Ed25519 public key, 64 hexadecimal digits"),
     }
 }
 

@@ -6,13 +6,14 @@
 use super::form::{self, DIRECTIONS};
 use super::section::{Render, Section};
 use super::windows;
-use super::{Config, Http, Kafka, Log, PastDeployments, State, Topics};
+use super::{Config, Control, ControlKey, DeadLetters, DeliveryMode, Http, Kafka, Log, PastDeployments, State, Topics};
 use crate::engine::effect::Automation;
 use crate::engine::policy::{
-    ApprovalRule, AutomationRule, Caution, DetectionPolicy, GatePolicy, Glob, Limits, Policy, Privacy, RateLimit,
-    SignalRule, TeamRule, WatchPolicy,
+    AccuracyPolicy, ApprovalRule, AutomationRule, Bar, Caution, DetectionPolicy, EarningPolicy, GatePolicy, Glob,
+    Limits, Policy, Privacy, RateLimit, SignalRule, TeamRule, WatchPolicy,
 };
 use crate::engine::time::Span;
+use ed25519_dalek::VerifyingKey;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Rules are tried in turn for every new signal, so that a thousand cost microseconds each time.
@@ -26,6 +27,8 @@ pub fn config(mut root: Section) -> Config {
     let defaults = Config::default();
     let config = Config {
         kafka: kafka(root.section("kafka"), defaults.kafka),
+        dead_letters: dead_letters(root.section("dead_letters"), defaults.dead_letters),
+        control: control(root.section("control"), defaults.control),
         state: state(root.section("state"), defaults.state),
         http: http(root.section("http"), defaults.http),
         log: log(root.section("log"), defaults.log),
@@ -38,11 +41,13 @@ pub fn config(mut root: Section) -> Config {
 
 fn kafka(mut section: Section, defaults: Kafka) -> Kafka {
     let past: &[_] = &[("learn", PastDeployments::Learn), ("judge", PastDeployments::Judge)];
+    let delivery: &[_] = &[("at_least_once", DeliveryMode::AtLeastOnce), ("exactly_once", DeliveryMode::ExactlyOnce)];
     let kafka = Kafka {
         brokers: section.read("brokers", defaults.brokers, form::brokers),
         group: section.read("group", defaults.group, form::name),
         cluster: section.read("cluster", defaults.cluster, form::name),
         topics: topics(section.section("topics"), defaults.topics),
+        delivery: section.read("delivery", defaults.delivery, form::one_of(delivery)),
         message_bytes_max: section.read(
             "message_bytes_max",
             defaults.message_bytes_max as u64,
@@ -95,7 +100,7 @@ fn topics(mut section: Section, defaults: Topics) -> Topics {
 
 /// What is handed to librdkafka. What the daemon's promises rest on is not to be had.
 fn properties(section: Section) -> BTreeMap<String, String> {
-    const OWN: [(&str, &str); 9] = [
+    const OWN: [(&str, &str); 10] = [
         ("bootstrap.servers", "set kafka.brokers"),
         ("metadata.broker.list", "set kafka.brokers"),
         ("group.id", "set kafka.group"),
@@ -104,6 +109,7 @@ fn properties(section: Section) -> BTreeMap<String, String> {
         ("enable.auto.offset.store", "positions are committed with the checkpoints"),
         ("enable.idempotence", "repeats and reorderings are prevented by it"),
         ("acks", "a recommendation counts as published when all replicas have it"),
+        ("transactional.id", "set kafka.delivery; the group's name is used"),
         ("request.required.acks", "a recommendation counts as published when all replicas have it"),
     ];
     for (name, why) in OWN {
@@ -112,6 +118,33 @@ fn properties(section: Section) -> BTreeMap<String, String> {
         }
     }
     section.free(form::any_text)
+}
+
+fn dead_letters(mut section: Section, defaults: DeadLetters) -> DeadLetters {
+    let dead_letters = DeadLetters {
+        in_a_row: section.read("in_a_row", defaults.in_a_row, form::count(0..=1_000_000)),
+        share: section.read("share", defaults.share, form::positive(1.0)),
+    };
+    section.done();
+    dead_letters
+}
+
+fn control(mut section: Section, defaults: Control) -> Control {
+    let require_signature = section.read("require_signature", defaults.require_signature, form::flag);
+    let mut keys = Vec::new();
+    for mut section in section.list("keys", RULES_MAX) {
+        let by = section.required("by", "the name that stands in the message's `by`", form::person);
+        let key = section.required("key", "an Ed25519 public key, 64 hexadecimal digits", form::public_key);
+        if let (Some(by), Some(key)) = (by, key) {
+            keys.push(ControlKey { by, key });
+        }
+        section.done();
+    }
+    if require_signature && keys.is_empty() {
+        section.wrong("require_signature", "expected at least one [[control.keys]] with it: nobody could say anything");
+    }
+    section.done();
+    Control { require_signature, keys }
 }
 
 fn state(mut section: Section, defaults: State) -> State {
@@ -157,6 +190,8 @@ fn policy(root: &mut Section, defaults: Policy) -> Policy {
         privacy: privacy(root.section("privacy"), defaults.privacy),
         limits: limits(root.section("limits"), defaults.limits),
         heartbeat: heartbeat(root.section("heartbeat"), defaults.heartbeat),
+        accuracy: accuracy(root.section("accuracy"), defaults.accuracy),
+        earning: earning(root.section("earning"), defaults.earning),
     }
 }
 
@@ -218,11 +253,12 @@ fn automation(sections: Vec<Section>) -> Vec<AutomationRule> {
         let service = section.read("service", Glob("*".into()), form::glob);
         let env = section.read("env", Glob("*".into()), form::glob);
         let level = section.required("level", "one of shadow, advise, recommend", form::one_of(levels));
+        let by = section.read("by", Vec::new(), form::globs);
         if !taken.insert((service.0.clone(), env.0.clone())) {
             section.wrong("service", "expected a service and env of its own; found both in a rule above");
         }
         if let Some(level) = level {
-            rules.push(AutomationRule { service, env, level });
+            rules.push(AutomationRule { service, env, level, by });
         }
         section.done();
     }
@@ -285,6 +321,34 @@ fn heartbeat(mut section: Section, default: Span) -> Span {
     every
 }
 
+fn accuracy(mut section: Section, defaults: AccuracyPolicy) -> AccuracyPolicy {
+    let accuracy = AccuracyPolicy {
+        every: section.read("every", defaults.every, form::duration(Span::HOUR..=WEEK)),
+        over: section.read("over", defaults.over, form::duration(Span::DAY..=Span(365 * Span::DAY.0))),
+    };
+    section.done();
+    accuracy
+}
+
+fn earning(mut section: Section, defaults: EarningPolicy) -> EarningPolicy {
+    let earning = EarningPolicy {
+        enabled: section.read("enabled", defaults.enabled, form::flag),
+        advise: bar(section.section("advise"), defaults.advise),
+        recommend: bar(section.section("recommend"), defaults.recommend),
+    };
+    section.done();
+    earning
+}
+
+fn bar(mut section: Section, defaults: Bar) -> Bar {
+    let bar = Bar {
+        sample: section.read("sample", defaults.sample, form::count(1..=10_000)),
+        precision: section.read("precision", defaults.precision, form::positive(1.0)),
+    };
+    section.done();
+    bar
+}
+
 fn rate_limit(mut section: Section, defaults: RateLimit) -> RateLimit {
     let limit = RateLimit {
         burst: section.read("burst", u64::from(defaults.burst), form::count(1..=100_000)) as u32,
@@ -324,6 +388,22 @@ struct Format(bool);
 impl Render for Format {
     fn render(&self) -> String {
         if self.0 { "json" } else { "pretty" }.to_owned()
+    }
+}
+
+impl Render for VerifyingKey {
+    fn render(&self) -> String {
+        self.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl Render for DeliveryMode {
+    fn render(&self) -> String {
+        match self {
+            DeliveryMode::AtLeastOnce => "at_least_once",
+            DeliveryMode::ExactlyOnce => "exactly_once",
+        }
+        .to_owned()
     }
 }
 

@@ -330,7 +330,7 @@ fn rules_keep_their_order() {
     let expected = [("http.server.requests", Worse::Decrease, Some(1.0), true), ("http.*", Worse::Either, None, false)];
     assert_eq!(rules, expected);
     assert_eq!(config.policy.automation[0].service, Glob("*".into()));
-    assert_eq!(config.policy.automation("prod", "any"), Automation::Recommend);
+    assert_eq!(config.policy.automation("prod", "any").level, Automation::Recommend);
 }
 
 #[test]

@@ -40,6 +40,8 @@ pub struct Pulse {
     pub reachable: bool,
     /// Every assigned partition's leader has answered within the last seconds: silence there is silence indeed.
     served: bool,
+    /// TLS or SASL failed, and no broker has taken us since.
+    pub refused: bool,
     heard: Option<Instant>,
     /// The last thing the client complained of.
     pub complaint: Option<String>,
@@ -164,6 +166,7 @@ impl ClientContext for Listener {
         let mut pulse = self.feel();
         pulse.reachable = statistics.brokers.values().any(|broker| broker.state == "UP");
         pulse.served = served;
+        pulse.refused &= !pulse.reachable;
         pulse.heard = Some(Instant::now());
     }
 
@@ -177,9 +180,14 @@ impl ClientContext for Listener {
             _ => {}
         }
         tracing::debug!(%error, reason, "consumer");
-        self.metrics.kafka_failed(client::trouble(&error));
+        let trouble = client::trouble(&error);
+        self.metrics.kafka_failed(trouble);
         let mut pulse = self.feel();
-        pulse.complaint = Some(reason.to_owned());
+        pulse.refused |= trouble == KafkaTrouble::Authentication;
+        // That all brokers are down says less than why.
+        if !(pulse.refused && error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown)) {
+            pulse.complaint = Some(reason.to_owned());
+        }
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             pulse.reachable = false;
         }

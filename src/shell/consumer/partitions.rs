@@ -140,6 +140,19 @@ impl Partitions {
         self.all.iter().for_each(|partition| partition.remembered.set(partition.acknowledged.get()));
     }
 
+    /// A transaction has committed what the last checkpoint holds, with everything that followed from it.
+    pub fn settle(&self) {
+        self.acknowledge();
+        self.remember();
+        self.all.iter().for_each(|partition| partition.committed.set(partition.remembered.get()));
+    }
+
+    /// What has been stepped, of every partition that is known.
+    pub fn stepped(&self) -> Positions {
+        let known = self.all.iter().filter(|partition| partition.stepped.get() != UNKNOWN);
+        known.map(|partition| ((partition.topic.clone(), partition.number), partition.stepped.get())).collect()
+    }
+
     /// What has been acknowledged, of every partition that is known: a checkpoint's positions.
     pub fn positions(&self) -> Positions {
         let known = self.all.iter().filter(|partition| partition.acknowledged.get() != UNKNOWN);

@@ -22,6 +22,8 @@ pub struct AdviceFields {
     pub action: String,
     pub verdict: String,
     pub risk: f64,
+    #[serde(default)]
+    pub summary: String,
     pub deployment: DeploymentFields,
     pub evidence: Vec<EvidenceFields>,
     #[serde(default)]
@@ -77,6 +79,8 @@ pub struct Entry {
 #[derive(Clone, Debug, Deserialize)]
 pub struct EntryFields {
     pub event: String,
+    /// Heartbeats and reports speak of no service.
+    #[serde(default)]
     pub service: String,
     pub deployment: Option<String>,
     pub reason: Option<String>,
@@ -104,6 +108,16 @@ impl Advice {
     /// Whether somebody is asked to do something now.
     pub fn calls(&self) -> bool {
         self.data.action != "none" && self.data.lifecycle == "issued"
+    }
+
+    /// Whether it is told that nobody answered in time.
+    pub fn is_unanswered(&self) -> bool {
+        self.data.lifecycle == "updated" && self.data.guardrails.reasons.iter().any(|reason| reason == "no_answer")
+    }
+
+    /// What became of it: the sentence for a pager, without whom it is about.
+    fn news(&self) -> &str {
+        self.data.summary.split_once("): ").map_or("", |(_, news)| news)
     }
 
     fn what(&self) -> String {
@@ -165,7 +179,11 @@ pub fn line(paint: Paint, advice: &Advice) -> String {
         ("issued" | "updated", "clean") => (Ink::Green, "✓", format!("clean{}", seen(&data.coverage))),
         ("issued" | "updated", "inconclusive") => (Ink::Dim, "?", format!("inconclusive{}", lacking(&data.coverage))),
         ("issued", verdict) => (Ink::Yellow, "·", format!("{verdict}, for information")),
-        (lifecycle, _) => (Ink::Cyan, "·", format!("recommendation {lifecycle}")),
+        ("verified", _) => (Ink::Green, "✓", format!("verified: {}", advice.news())),
+        ("approved", _) => (Ink::Green, "✓", advice.news().to_owned()),
+        ("rejected", _) => (Ink::Yellow, "✗", advice.news().to_owned()),
+        ("updated", _) if advice.is_unanswered() => (Ink::Yellow, "↑", format!("escalated: {}", advice.news())),
+        (lifecycle, _) => (Ink::Cyan, "·", format!("{lifecycle}: {}", advice.news())),
     };
     format!("{} {}", clock(advice.time), paint.ink(ink, &format!("{mark} {}: {text}", advice.what())))
 }
@@ -218,6 +236,8 @@ pub fn explained(reason: &str) -> &str {
         "rolling_out" => "it is still being rolled out",
         "target_flagged" => "the version to go back to was itself a regression",
         "no_previous_version" => "nobody said which version to go back to",
+        "demoted" => "too little of what was called there was right, so its level was lowered",
+        "no_answer" => "nobody answered in time",
         "context_event" => "a declared event may explain it",
         other => other,
     }
@@ -245,6 +265,7 @@ fn in_words(paint: Paint, evidence: &EvidenceFields) -> String {
         "instance_against_peers" => "its instances against their peers",
         "rare_events" => "events where there were none",
         "silence" => "it no longer reports",
+        "new_template" => "a kind of line that was never written before",
         other => other,
     };
     let unit = evidence.unit.as_deref().filter(|unit| *unit != "1").map_or(String::new(), |unit| format!(" {unit}"));
@@ -303,6 +324,7 @@ mod tests {
         let text = format!(
             r#"{{"specversion":"1.0","id":"x","time":"2026-09-21T12:04:00Z","data":{{"recommendation":"r",
             "lifecycle":"{lifecycle}","action":"{action}","verdict":"{verdict}","risk":0.98,
+            "summary":"checkout 2 in prod (d): r2 took it back",
             "deployment":{{"id":"d","service":"checkout","env":"prod","version":"2","previous_version":"1",
             "ts":{NOON}}},
             "evidence":[{{"signal":"http.server.errors","direction":"increase","baseline":0.1,"current":2.5,
@@ -360,7 +382,7 @@ mod tests {
         );
         assert_eq!(
             line(Paint::plain(), &advice("none", "verified", "regression")),
-            "12:04 · checkout 2: recommendation verified"
+            "12:04 ✓ checkout 2: verified: r2 took it back"
         );
         assert!(!advice("rollback", "approved", "regression").calls());
     }

@@ -29,6 +29,9 @@ pub fn summary(paint: Paint, told: &Told) -> String {
             })
             .collect();
         said.dedup();
+        let ends = told.advices.iter().rfind(|a| a.data.deployment.id == deploy.id);
+        let ends = ends.map(|last| last.data.lifecycle.as_str());
+        said.extend(ends.filter(|end| !matches!(*end, "issued" | "updated")).map(str::to_owned));
         let said = if said.is_empty() { "nothing".to_owned() } else { said.join(", then ") };
         let change = format!("{} {} → {}", deploy.service, deploy.from, deploy.to);
         let _ = write!(text, "\n  {} {:<9} {change:<28} {said}", clock(*at), deploy.kind);

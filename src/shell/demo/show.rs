@@ -156,7 +156,7 @@ impl Show {
 
     /// Hears out what the daemon has published by now.
     fn listen(&mut self, news: &mut News) -> Result<(), Failure> {
-        let published = Scrape::take(self.metrics)?.sum("regressd_recommendations_total", &[]);
+        let published = Scrape::take(self.metrics)?.sum("regressd_thread_messages_total", &[]);
         let begun = Instant::now();
         loop {
             match self.stage.listen(Duration::from_millis(2))? {
@@ -185,6 +185,9 @@ impl Show {
             }
         } else {
             news.push((advice.time, card::line(self.paint, &advice)));
+            if let (Some(deploy), true) = (&deploy, advice.is_unanswered()) {
+                self.script.escalated(advice.time, &advice.data.recommendation, deploy);
+            }
         }
         self.told.advices.push(advice);
         Ok(())
@@ -193,7 +196,10 @@ impl Show {
     fn entry(&mut self, payload: &[u8], news: &mut News) -> Result<(), Failure> {
         let entry: Entry = serde_json::from_slice(payload)?;
         if entry.data.event == "held" {
-            news.push((entry.time, card::hold(self.paint, &entry)));
+            // That nothing is said twice is no news.
+            if entry.data.reason.as_deref() != Some("already_said") {
+                news.push((entry.time, card::hold(self.paint, &entry)));
+            }
             self.told.holds.push(entry);
         }
         Ok(())

@@ -37,7 +37,7 @@ impl Summary {
     pub(super) fn count(&mut self, cause: &Cause) {
         match cause {
             Cause::Effect(Effect::Recommend(_)) => self.recommendations += 1,
-            Cause::Effect(Effect::Audit(_) | Effect::Heartbeat(_) | Effect::Drift(_)) => self.audit += 1,
+            Cause::Effect(_) => self.audit += 1,
             Cause::DeadLetter(_) => self.dead_letters += 1,
         }
     }

@@ -6,9 +6,11 @@
 
 use super::intake::Intake;
 use super::stop::Stop;
+use crate::engine::time::Time;
 use crate::shell::clock::{Clock, wall};
 use crate::shell::http::{Health, NotReady};
-use crate::shell::publisher::Publisher;
+use crate::shell::outbox::Outbox;
+use crate::shell::publisher::{Publisher, Transactions};
 use crate::shell::pump::{Cause, Outgoing};
 use crate::shell::telemetry::Metrics;
 use rdkafka::error::KafkaError;
@@ -21,6 +23,9 @@ const HOLD_AFTER: Duration = Duration::from_secs(1);
 /// After this, publishing counts as failing.
 const FAILING_AFTER: Duration = Duration::from_secs(3);
 
+/// How long is worked on publishing between two looks at everything else.
+const SETTLE: Duration = Duration::from_millis(100);
+
 /// How long a stop waits for acknowledgements.
 pub const STOP_WITHIN: Duration = Duration::from_secs(10);
 
@@ -28,11 +33,26 @@ pub const STOP_WITHIN: Duration = Duration::from_secs(10);
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
 pub struct Delivery {
-    pub publisher: Publisher,
+    pub outlet: Outlet,
     pub clock: Clock,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
     pub stop: Arc<Stop>,
+}
+
+/// Which way publications go.
+pub enum Outlet {
+    AtLeastOnce(Publisher),
+    ExactlyOnce(Transactions),
+}
+
+impl Outlet {
+    fn trouble(&self) -> Option<String> {
+        match self {
+            Outlet::AtLeastOnce(publisher) => publisher.trouble(),
+            Outlet::ExactlyOnce(transactions) => transactions.trouble(),
+        }
+    }
 }
 
 /// What became of a batch.
@@ -47,7 +67,7 @@ pub enum Delivered {
 }
 
 impl Delivery {
-    /// Publishes all of `out` and leaves it empty.
+    /// Publishes all of `out`, at least once, and leaves it empty.
     ///
     /// # Errors
     /// Only what the consumer can't recover from, heard while waiting.
@@ -56,21 +76,49 @@ impl Delivery {
             return Ok(Delivered::All { recommendation: false });
         }
         let recommendation = out.iter().any(Outgoing::is_recommendation);
-        self.publisher.begin(std::mem::take(out));
-        let outcome = self.wait(intake)?;
+        let Outlet::AtLeastOnce(publisher) = &mut self.outlet else { return Ok(Delivered::Unfinished) };
+        publisher.begin(std::mem::take(out));
+        let outcome = self.wait(intake, |outlet, _| match outlet {
+            Outlet::AtLeastOnce(publisher) => publisher.settle(SETTLE),
+            Outlet::ExactlyOnce(_) => false,
+        })?;
         if outcome == Settled::No {
             return Ok(Delivered::Unfinished);
         }
-        *out = self.publisher.take_settled();
-        out.drain(..).for_each(|outgoing| self.count(&outgoing));
+        if let Outlet::AtLeastOnce(publisher) = &mut self.outlet {
+            *out = publisher.take_settled();
+        }
+        out.drain(..).for_each(|outgoing| self.count(outgoing.at, &outgoing.cause));
         Ok(Delivered::All { recommendation })
     }
 
-    fn wait(&mut self, intake: &mut Intake) -> Result<Settled, KafkaError> {
+    /// Publishes a sealed outbox, exactly once, with the positions of its seal, and leaves it empty.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn deliver_sealed(&mut self, intake: &mut Intake, outbox: &mut Outbox) -> Result<Delivered, KafkaError> {
+        let Some(seal) = &outbox.sealed else { return Ok(Delivered::All { recommendation: false }) };
+        let letters = &outbox.letters;
+        let outcome = self.wait(intake, |outlet, intake| match outlet {
+            Outlet::AtLeastOnce(_) => false,
+            Outlet::ExactlyOnce(transactions) => transactions.settle(letters, seal, &intake.consumer, SETTLE),
+        })?;
+        if outcome == Settled::No {
+            return Ok(Delivered::Unfinished);
+        }
+        outbox.settle().iter().for_each(|(at, cause)| self.count(*at, cause));
+        Ok(Delivered::All { recommendation: false })
+    }
+
+    fn wait(
+        &mut self,
+        intake: &mut Intake,
+        mut settle: impl FnMut(&mut Outlet, &Intake) -> bool,
+    ) -> Result<Settled, KafkaError> {
         let begun = Instant::now();
         let mut held = false;
         let mut told: Option<Instant> = None;
-        while !self.publisher.settle(Duration::from_millis(100)) {
+        while !settle(&mut self.outlet, intake) {
             self.health.beat();
             if self.stop.is_overdue(STOP_WITHIN) {
                 return Ok(Settled::No);
@@ -88,7 +136,7 @@ impl Delivery {
                     self.health.set(NotReady::PublishFailing, true);
                 }
                 told = Some(Instant::now());
-                let why = self.publisher.trouble().unwrap_or_else(|| "no answer from the brokers".into());
+                let why = self.outlet.trouble().unwrap_or_else(|| "no answer from the brokers".into());
                 let seconds = begun.elapsed().as_secs();
                 tracing::error!(why, seconds, "can't publish; nothing more is taken until it succeeds");
             }
@@ -103,12 +151,12 @@ impl Delivery {
         Ok(Settled::Yes)
     }
 
-    fn count(&self, outgoing: &Outgoing) {
-        if let Cause::Effect(effect) = &outgoing.cause {
+    fn count(&self, at: Time, cause: &Cause) {
+        if let Cause::Effect(effect) = cause {
             self.metrics.observe_effect(effect);
         }
         if self.clock == Clock::Wall {
-            self.metrics.published((wall() - outgoing.at).as_seconds());
+            self.metrics.published((wall() - at).as_seconds());
         }
     }
 }

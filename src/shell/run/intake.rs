@@ -4,16 +4,20 @@
 //! backlog it waits its turn in `align`. Nothing is published or committed here, so whatever a batch has stepped is not
 //! remembered yet.
 
+use super::circuit::Circuit;
+use super::stepper::Stepper;
 use crate::engine::time::Time;
 use crate::shell::align::{Align, Next, Slot, Waiting};
 use crate::shell::clock::Clock;
-use crate::shell::consumer::partitions::{Change, Partition, UNKNOWN};
+use crate::shell::config::DeadLetters;
+use crate::shell::consumer::partitions::{Change, Partition};
 use crate::shell::consumer::{Consumer, Polled};
-use crate::shell::pump::{Cause, Outgoing, Pump, Taken};
+use crate::shell::pump::{Outgoing, Pump, Taken};
 use crate::shell::telemetry::{KafkaTrouble, Metrics};
+use crate::wire::inbound::{Kind, SIGNATURE};
 use rdkafka::Message;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::BorrowedMessage;
+use rdkafka::message::{BorrowedMessage, Headers};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -32,6 +36,8 @@ const BURST: usize = 64;
 pub struct Intake {
     pub consumer: Consumer,
     align: Align,
+    circuit: Circuit,
+    stepper: Stepper,
     clock: Clock,
     metrics: Arc<Metrics>,
     began: Instant,
@@ -47,8 +53,15 @@ pub struct Batch {
 }
 
 impl Intake {
-    pub fn new(consumer: Consumer, clock: Clock, metrics: Arc<Metrics>) -> Intake {
-        Intake { consumer, align: Align::default(), clock, metrics, began: Instant::now(), joined: false }
+    pub fn new(
+        consumer: Consumer,
+        stepper: Stepper,
+        limits: DeadLetters,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Intake {
+        let (align, circuit) = (Align::default(), Circuit::new(limits));
+        Intake { consumer, align, circuit, stepper, clock, metrics, began: Instant::now(), joined: false }
     }
 
     /// Takes what there is, waiting at most so long for the first message.
@@ -61,6 +74,7 @@ impl Intake {
         loop {
             self.follow_rebalance();
             let held_up = self.take_waiting(pump, begun, &mut batch, out);
+            self.stop_tripped();
             self.ease();
             if batch.is_full(begun, out) {
                 return Ok(batch);
@@ -72,7 +86,7 @@ impl Intake {
             };
             for _ in 0..if held_up { BURST } else { 1 } {
                 match self.poll(pump, left, &mut batch, out)? {
-                    Brought::Something => {}
+                    Brought::Something => self.stop_tripped(),
                     Brought::Nothing if batch.messages > 0 || begun.elapsed() >= wait => return Ok(batch),
                     Brought::Nothing => break,
                 }
@@ -86,6 +100,7 @@ impl Intake {
             self.pause_all();
         }
         match self.consumer.poll(Duration::ZERO) {
+            Polled::Message(slot, ..) if self.circuit.is_stopped(slot) => Ok(()),
             Polled::Message(slot, partition, message) => {
                 let waiting = owned(&partition, &message, self.clock);
                 self.align.offer(slot, waiting);
@@ -105,6 +120,7 @@ impl Intake {
     pub fn resume_all(&mut self) {
         self.consumer.resume(self.consumer.assigned().iter().map(|(slot, _)| *slot));
         self.consumer.pause(self.align.paused());
+        self.consumer.pause(self.circuit.stopped());
     }
 
     /// Whether every partition is at its end and nothing waits, and the brokers are there to tell.
@@ -112,7 +128,11 @@ impl Intake {
         self.align.is_empty()
             && !self.consumer.assigned().is_empty()
             && self.consumer.pulse().is_silence_real()
-            && self.consumer.assigned().iter().all(|(_, partition)| self.consumer.at_end(partition))
+            && self
+                .consumer
+                .assigned()
+                .iter()
+                .all(|(slot, partition)| self.circuit.is_stopped(*slot) || self.consumer.at_end(partition))
     }
 
     fn poll(
@@ -124,6 +144,7 @@ impl Intake {
     ) -> Result<Brought, KafkaError> {
         let consumer = &self.consumer;
         match consumer.poll(wait) {
+            Polled::Message(slot, ..) if self.circuit.is_stopped(slot) => {}
             Polled::Message(slot, partition, message) => {
                 if self.align.passes(slot, |slot| consumer.is_at_end(slot)) {
                     let stamped = stamped(&message);
@@ -137,8 +158,11 @@ impl Intake {
                         stamped,
                         key: message.key(),
                         payload: message.payload().unwrap_or_default(),
+                        signature: signature(&partition, &message),
                     };
-                    step(consumer, &partition, &taken, pump, &self.metrics, batch, out);
+                    if let Some(is_dead_letter) = self.stepper.step(consumer, &partition, &taken, pump, batch, out) {
+                        self.circuit.note(slot, is_dead_letter);
+                    }
                 } else {
                     self.align.offer(slot, owned(&partition, &message, self.clock));
                 }
@@ -189,12 +213,63 @@ impl Intake {
                         stamped: waiting.stamped,
                         key: waiting.key.as_deref(),
                         payload: &waiting.payload,
+                        signature: waiting.signature.as_deref(),
                     };
-                    step(consumer, &partition, &taken, pump, &self.metrics, batch, out);
+                    if let Some(is_dead_letter) = self.stepper.step(consumer, &partition, &taken, pump, batch, out) {
+                        self.circuit.note(slot, is_dead_letter);
+                    }
+                    if self.circuit.is_stopped(slot) {
+                        // What waits of it will come again.
+                        self.align.revoke(slot);
+                    }
                 }
             }
         }
         false
+    }
+
+    /// Stops what the circuit says: paused at the client, and for nobody to wait for.
+    fn stop_tripped(&mut self) {
+        for (slot, tripped) in self.circuit.take_tripped() {
+            self.align.revoke(slot);
+            self.consumer.pause([slot]);
+            let partition = self.consumer.partition(slot);
+            let (topic, number, next) = (&*partition.topic, partition.number, partition.stepped.get());
+            tracing::error!(
+                topic,
+                partition = number,
+                next,
+                why = %tripped,
+                "stopped: its messages can't be taken. Mend the sender; reading goes on at this offset when a reload \
+                 changes [dead_letters], or after a restart"
+            );
+        }
+    }
+
+    /// Other limits for dead letters; what was stopped by the old ones goes on where it stopped.
+    pub fn limit_dead_letters(&mut self, limits: DeadLetters) {
+        for slot in self.circuit.set(limits) {
+            let Some((_, partition)) = self.consumer.assigned().iter().find(|(assigned, _)| *assigned == slot) else {
+                continue;
+            };
+            let (topic, number) = (partition.topic.clone(), partition.number);
+            match self.consumer.seek_back(partition) {
+                Ok(()) => {
+                    tracing::info!(topic = &*topic, partition = number, "goes on under other limits for dead letters");
+                    self.align.assign(slot, topic, number);
+                    self.consumer.resume([slot]);
+                }
+                Err(error) => {
+                    tracing::error!(topic = &*topic, partition = number, %error, "could not go on; a restart does");
+                    self.circuit.keep_stopped(slot);
+                }
+            }
+        }
+    }
+
+    /// How many partitions are stopped.
+    pub fn stopped(&self) -> usize {
+        self.circuit.stopped().count()
     }
 
     /// Pauses and resumes partitions by the room in their buffers.
@@ -215,6 +290,8 @@ impl Intake {
         let mut assigned = Vec::new();
         for change in changes {
             match change {
+                // It comes back stopped: nothing has changed about it.
+                Change::Assigned(slot) if self.circuit.is_stopped(slot) => self.consumer.pause([slot]),
                 Change::Assigned(slot) => {
                     assigned.push(slot);
                     let partition = self.consumer.partition(slot);
@@ -258,71 +335,6 @@ enum Brought {
     Nothing,
 }
 
-/// Where a message lies, seen from what was stepped last.
-enum Place {
-    Next,
-    /// The same message again.
-    Again,
-    /// The topic was deleted and created anew, or truncated.
-    Anew,
-    /// Offsets are missing: compaction and transactions leave holes, but the log's beginning may have passed us too.
-    Ahead,
-}
-
-fn place(consumer: &Consumer, partition: &Partition, offset: i64) -> Place {
-    let expected = partition.stepped.get();
-    match offset {
-        _ if expected == UNKNOWN || offset == expected => Place::Next,
-        _ if offset > expected => Place::Ahead,
-        _ => match consumer.watermarks(partition) {
-            Some((low, high)) if offset > low && high >= expected => Place::Again,
-            _ => Place::Anew,
-        },
-    }
-}
-
-fn step(
-    consumer: &Consumer,
-    partition: &Partition,
-    taken: &Taken,
-    pump: &mut Pump,
-    metrics: &Metrics,
-    batch: &mut Batch,
-    out: &mut Vec<Outgoing>,
-) {
-    match place(consumer, partition, taken.offset) {
-        Place::Next => {}
-        Place::Again => return,
-        Place::Anew => tracing::warn!(
-            topic = taken.topic,
-            partition = taken.partition,
-            expected = partition.stepped.get(),
-            found = taken.offset,
-            "the partition goes on below what was read: it was truncated or created anew, and is read as it is"
-        ),
-        Place::Ahead => {
-            let expected = partition.stepped.get();
-            if consumer.watermarks(partition).is_some_and(|(low, _)| low > expected) {
-                let (topic, number) = (taken.topic, taken.partition);
-                let lost = taken.offset - expected;
-                tracing::warn!(topic, number, lost, "retention has taken messages before they were read");
-            }
-        }
-    }
-    let before = out.len();
-    let facts = pump.take(taken, out);
-    metrics.took(taken.kind, taken.payload.len());
-    metrics.decoded(taken.kind, facts);
-    for outgoing in &out[before..] {
-        if let Cause::DeadLetter(reason) = outgoing.cause {
-            metrics.dead_lettered(taken.kind, reason.word());
-        }
-    }
-    partition.stepped.set(taken.offset + 1);
-    batch.messages += 1;
-    batch.bytes += taken.payload.len();
-}
-
 fn stamped(message: &BorrowedMessage) -> Option<Time> {
     message.timestamp().to_millis().map(Time)
 }
@@ -338,6 +350,12 @@ fn believed(partition: &Partition, stamped: Option<Time>, clock: Clock) -> Time 
     }
 }
 
+/// Of a control message; of others nobody asks.
+fn signature<'a>(partition: &Partition, message: &'a BorrowedMessage) -> Option<&'a [u8]> {
+    let headers = message.headers().filter(|_| partition.kind == Kind::Control)?;
+    headers.iter().find(|header| header.key == SIGNATURE)?.value
+}
+
 fn owned(partition: &Partition, message: &BorrowedMessage, clock: Clock) -> Waiting {
     let stamped = stamped(message);
     Waiting {
@@ -346,5 +364,6 @@ fn owned(partition: &Partition, message: &BorrowedMessage, clock: Clock) -> Wait
         offset: message.offset(),
         key: message.key().map(<[u8]>::to_vec),
         payload: message.payload().unwrap_or_default().to_vec(),
+        signature: signature(partition, message).map(<[u8]>::to_vec),
     }
 }

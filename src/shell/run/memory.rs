@@ -6,8 +6,9 @@
 //! counted and told, and the daemon goes on: it will then say again, under the same ids, what it said since the last
 //! good one.
 
-use crate::shell::checkpoint::{Remembering, Store};
+use crate::shell::checkpoint::{Positions, Remembering, Store, Written};
 use crate::shell::consumer::Consumer;
+use crate::shell::outbox::{Outbox, Sealed};
 use crate::shell::pump::Pump;
 use crate::shell::telemetry::Metrics;
 use rdkafka::consumer::CommitMode;
@@ -61,14 +62,33 @@ impl Memory {
 
     /// Writes and commits what is due. To be called only when everything stepped has been acknowledged.
     pub fn keep(&mut self, pump: &Pump, consumer: &Consumer) {
-        let since = self.attempted.elapsed();
-        if self.dirty && (since >= self.every || (self.wanted && since >= self.took * REST)) {
+        if self.is_due() {
             self.write(pump, consumer);
         }
         if self.committed.elapsed() >= COMMIT_EVERY {
             consumer.commit(CommitMode::Async);
             self.committed = Instant::now();
         }
+    }
+
+    /// Whether it is time for a checkpoint.
+    pub fn is_due(&self) -> bool {
+        let since = self.attempted.elapsed();
+        self.dirty && (since >= self.every || (self.wanted && since >= self.took * REST))
+    }
+
+    /// Whether anything has changed since the last one.
+    pub fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// Writes a checkpoint of everything stepped together with what is still to be published; true if it stands.
+    pub fn seal(&mut self, pump: &Pump, consumer: &Consumer, outbox: &mut Outbox) -> bool {
+        let positions = consumer.partitions().stepped();
+        let sequence = outbox.next_sequence();
+        let Some(written) = self.store(pump, &positions, &outbox.letters, sequence) else { return false };
+        outbox.seal(sequence, written.crc, positions);
+        true
     }
 
     /// The last thing before leaving the group.
@@ -82,25 +102,31 @@ impl Memory {
     }
 
     fn write(&mut self, pump: &Pump, consumer: &Consumer) {
-        let begun = Instant::now();
         let positions = consumer.partitions().positions();
+        if self.store(pump, &positions, &[], 0).is_some() {
+            consumer.partitions().remember();
+        }
+    }
+
+    fn store(&mut self, pump: &Pump, positions: &Positions, outbox: &[Sealed], sequence: u64) -> Option<Written> {
+        let begun = Instant::now();
         let policy = &*pump.config().policy.hash;
-        let remembering = Remembering { engine: pump.engine(), positions: &positions, now: pump.now(), policy };
-        match self.store.write(&remembering) {
-            Ok(bytes) => {
-                self.metrics.checkpointed(bytes, begun.elapsed());
+        let (engine, now) = (pump.engine(), pump.now());
+        let outcome = self.store.write(&Remembering { engine, positions, now, policy, outbox, sequence });
+        match &outcome {
+            Ok(Written { bytes, .. }) => {
+                self.metrics.checkpointed(*bytes, begun.elapsed());
                 tracing::debug!(bytes, millis = begun.elapsed().as_millis() as u64, "checkpoint written");
-                consumer.partitions().remember();
                 self.dirty = false;
-                self.wanted = false;
             }
             Err(error) => {
                 self.metrics.checkpoint_failed();
                 tracing::error!(%error, "could not write a checkpoint; the last one stays");
-                self.wanted = false;
             }
         }
+        self.wanted = false;
         self.attempted = Instant::now();
         self.took = begun.elapsed();
+        outcome.ok()
     }
 }

@@ -16,12 +16,15 @@ pub struct Report {
     pub health: Arc<Health>,
     clock: Clock,
     last: Option<Instant>,
+    /// The version of the table of accuracy that is shown.
+    accuracy: Option<u64>,
     unreachable: bool,
+    refused: bool,
 }
 
 impl Report {
     pub fn new(metrics: Arc<Metrics>, health: Arc<Health>, clock: Clock) -> Report {
-        Report { metrics, health, clock, last: None, unreachable: false }
+        Report { metrics, health, clock, last: None, accuracy: None, unreachable: false, refused: false }
     }
 
     /// Shows what there is to show, if it is time.
@@ -35,8 +38,15 @@ impl Report {
         }
         self.last = Some(Instant::now());
         self.brokers(intake);
+        let stopped = intake.stopped();
+        self.health.set(NotReady::InputStopped, stopped > 0);
+        self.metrics.set_partitions_stopped(stopped);
         self.lag(intake, pump.now());
         self.metrics.observe_vitals(pump.engine().vitals());
+        if let Some((version, table)) = pump.engine().accuracy(&pump.config().policy, self.accuracy) {
+            self.metrics.observe_accuracy(&table);
+            self.accuracy = Some(version);
+        }
         if pump.was_stuck() {
             tracing::error!("a deadline did not move on when it came: please report this as a defect");
         }
@@ -45,7 +55,18 @@ impl Report {
     fn brokers(&mut self, intake: &Intake) {
         let pulse = intake.consumer.pulse();
         let unreachable = pulse.is_known() && !pulse.reachable;
+        let refused = pulse.refused && !pulse.reachable;
         self.health.set(NotReady::BrokerUnreachable, unreachable);
+        self.health.set(NotReady::AuthenticationFailed, refused);
+        if refused && !self.refused {
+            let why = pulse.complaint.as_deref().unwrap_or_default();
+            tracing::error!(
+                why,
+                "the brokers refuse us: look at sasl.username, sasl.password, sasl.mechanism, security.protocol and \
+                 ssl.ca.location in [kafka.properties]; a restart takes what is changed"
+            );
+        }
+        self.refused = refused;
         if unreachable && !self.unreachable {
             let why = pulse.complaint.unwrap_or_default();
             tracing::warn!(why, "no broker can be reached; waiting for one");

@@ -4,7 +4,8 @@
 
 use super::families::REVISION;
 use super::*;
-use crate::engine::time::Time;
+use crate::engine::effect::{Bin, Method, Row, Tally};
+use crate::engine::time::{Span, Time};
 
 /// The value of a series as it is served, by its name and labels.
 fn value(metrics: &Metrics, series: &str) -> Option<f64> {
@@ -31,6 +32,9 @@ fn closed_lists_stand_at_zero_from_the_start() {
         "regressd_verdicts_total{verdict=\"inconclusive\"}",
         "regressd_recommendations_total{action=\"escalate\",verdict=\"regression\"}",
         "regressd_held_total{reason=\"fleet_limit\"}",
+        "regressd_control_words_total{outcome=\"unknown\",word=\"feedback\"}",
+        "regressd_automation_changes_total{change=\"demoted\"}",
+        "regressd_automation_demoted",
         "regressd_kafka_errors_total{kind=\"authentication\"}",
         "regressd_last_input_timestamp_seconds{kind=\"metrics\"}",
         "regressd_checkpoint_last_success_timestamp_seconds",
@@ -100,6 +104,46 @@ fn the_engine_counts_on_where_an_earlier_process_left_off() {
     assert_eq!(value(&metrics, "regressd_series"), Some(7.0));
     assert_eq!(value(&metrics, "regressd_watches{phase=\"watching\"}"), Some(2.0));
     assert_eq!(value(&metrics, "regressd_fleet_tokens"), Some(9.5));
+}
+
+#[test]
+fn accuracy_is_shown_as_the_table_has_it_and_taken_back() {
+    let metrics = Metrics::new();
+    let tally = |counts| Tally { counts, harmful: 4, detection: Some((Span::minutes(6), Span::minutes(9))) };
+    let row =
+        |env: &str, detector, counts| Row { env: Some(env.into()), service: None, detector, tally: tally(counts) };
+    let bin = Bin { from: 0.9, to: 0.95, labelled: 4, harmful: 3, unlabelled: 2, risk: 0.93 };
+    let table = |env: &str| Accuracy {
+        at: Time(0),
+        since: Time(0),
+        rows: vec![
+            row(env, None, [3, 1, 1, 0, 2, 7]),
+            row(env, Some(Method::NewAgainstOld), [3, 1, 0, 0, 2, 0]),
+            Row { service: Some("checkout".into()), ..row(env, None, [1, 0, 0, 0, 0, 0]) },
+        ],
+        left_out: 0,
+        calibration: vec![bin.clone()],
+        rungs: Vec::new(),
+        forgotten: 0,
+    };
+    let show = |env| metrics.observe_accuracy(&table(env));
+    show("prod");
+    let cases = |detector: &str, outcome: &str| {
+        let labels = format!("{{detector=\"{detector}\",env=\"prod\",outcome=\"{outcome}\"}}");
+        value(&metrics, &format!("regressd_accuracy_cases{labels}"))
+    };
+    assert_eq!((cases("new_against_old", "right"), cases("none", "missed")), (Some(3.0), Some(1.0)));
+    assert_eq!((cases("new_against_old", "unlabelled"), cases("none", "quiet")), (Some(2.0), Some(7.0)));
+    assert_eq!(cases("none", "right"), None, "each case stands once");
+    let share = "regressd_accuracy_precision{bound=\"estimate\",detector=\"any\",env=\"prod\"}";
+    assert_eq!(value(&metrics, share), Some(0.75));
+    let median = "regressd_accuracy_detection_seconds{detector=\"any\",env=\"prod\",quantile=\"0.5\"}";
+    assert_eq!(value(&metrics, median), Some(360.0));
+    let calibrated = "regressd_accuracy_calibration_cases{label=\"harmless\",risk=\"0.9-0.95\"}";
+    assert_eq!(value(&metrics, calibrated), Some(1.0));
+    assert!(!metrics.render().contains("service=\"checkout\""), "services stand in the report alone");
+    show("staging");
+    assert_eq!((cases("none", "missed"), value(&metrics, share)), (None, None), "what is gone is taken back");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use super::document::{Element, Object};
 use super::fields::{missing, moment, prose, required, unknown};
 use super::{RejectReason, Rejected};
+use crate::engine::effect::Automation;
 use crate::engine::event::{About, ContextKind, Control, Decision, Fact, Feedback, Scope, Window, Word};
 use crate::wire::text::Text;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
@@ -26,6 +27,7 @@ pub(super) struct ControlFields<'a> {
     from: Option<i64>,
     to: Option<i64>,
     kind: Option<Text<'a>>,
+    level: Option<Text<'a>>,
     reason: Option<Text<'a>>,
     by: Option<Text<'a>>,
     comment: Option<Text<'a>>,
@@ -101,7 +103,8 @@ impl<'a> Element<'a> for ControlFields<'a> {
             "freeze" => Word::Freeze(self.window()?),
             "mute" => Word::Mute(self.window()?),
             "context" => self.context()?,
-            other => return Err(unknown("type", other, "feedback, approval, freeze, context, mute")),
+            "automation" => self.automation()?,
+            other => return Err(unknown("type", other, "feedback, approval, freeze, context, mute, automation")),
         };
         Ok(Fact::Control(Control { at, by, word }))
     }
@@ -146,15 +149,25 @@ impl ControlFields<'_> {
         Ok(Word::Context { window: self.window()?, kind })
     }
 
+    fn automation(self) -> Result<Word, Rejected> {
+        let word = required("level", self.level)?;
+        let level = Automation::from_word(&word).ok_or_else(|| unknown("level", &word, "shadow, advise, recommend"))?;
+        Ok(Word::Automation { scope: scope(self.scope)?, level })
+    }
+
     fn window(self) -> Result<Window, Rejected> {
-        let Object(scope) = self.scope.ok_or_else(|| missing("scope"))?;
-        let scope = scope.checked()?;
+        let scope = scope(self.scope)?;
         let (from, to) = (moment("from", self.from)?, moment("to", self.to)?);
         if to <= from {
             return Err(Rejected::new(RejectReason::BadWindow, "to: not after from"));
         }
         Ok(Window { scope, from, to, reason: prose("reason", self.reason)? })
     }
+}
+
+fn scope(scope: Option<Object<ScopeFields>>) -> Result<Scope, Rejected> {
+    let Object(scope) = scope.ok_or_else(|| missing("scope"))?;
+    scope.checked()
 }
 
 /// Absent or `*` means everywhere. Empty is refused: a variable that was not set must not silence the whole fleet.

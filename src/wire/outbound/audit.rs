@@ -4,7 +4,7 @@
 
 use super::cloud_event::{DecisionField, json, message, readable, rfc3339};
 use super::{Message, Stamp};
-use crate::engine::effect::{Audit, AuditEvent};
+use crate::engine::effect::{Audit, AuditEvent, Heard};
 use serde::Serialize;
 
 pub fn audit(entry: &Audit, stamp: &Stamp) -> Message {
@@ -47,6 +47,21 @@ struct AuditFields<'a> {
     by: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<&'static str>,
+    /// Of feedback: what it says, and what the deployment is taken for now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    feedback: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<&'static str>,
+    /// Why a word changed nothing, in a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'static str>,
+    /// Of a level of automation: what happened to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    change: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<&'static str>,
     decision: DecisionField<'a>,
 }
 
@@ -69,6 +84,12 @@ impl<'a> AuditFields<'a> {
             word: None,
             by: None,
             outcome: None,
+            feedback: None,
+            label: None,
+            detail: None,
+            change: None,
+            from: None,
+            to: None,
             decision: DecisionField::of(stamp),
         };
         match &entry.event {
@@ -90,10 +111,34 @@ impl<'a> AuditFields<'a> {
             }
             AuditEvent::WatchClosed { kind } => AuditFields { verdict: Some(kind.word()), ..bare },
             AuditEvent::NotWatched { why } => AuditFields { reason: Some(why.word()), ..bare },
-            AuditEvent::Heard { word, by, outcome } => {
-                AuditFields { word: Some(word), by: by.as_deref(), outcome: Some(outcome.word()), ..bare }
-            }
+            AuditEvent::Heard { word, by, outcome, label } => AuditFields {
+                word: Some(word),
+                by: by.as_deref(),
+                outcome: Some(outcome.word()),
+                feedback: label.map(|label| label.said.word()),
+                label: label
+                    .and_then(|label| label.harmful)
+                    .map(|harmful| if harmful { "harmful" } else { "harmless" }),
+                detail: label.and_then(|_| detail(*outcome)),
+                ..bare
+            },
+            AuditEvent::Automation { change, from, to, by } => AuditFields {
+                change: Some(change.word()),
+                from: Some(from.word()),
+                to: Some(to.word()),
+                by: by.as_deref(),
+                ..bare
+            },
         }
+    }
+}
+
+/// What whoever sent feedback should know where it was not taken.
+fn detail(outcome: Heard) -> Option<&'static str> {
+    match outcome {
+        Heard::Unknown => Some("nothing is known of it: not watched here, longer ago than accuracy.over, or misspelt"),
+        Heard::AlreadyDecided => Some("somebody has said otherwise since; the later word stands"),
+        _ => None,
     }
 }
 
@@ -107,5 +152,6 @@ fn word(event: &AuditEvent) -> &'static str {
         AuditEvent::WatchClosed { .. } => "watch_closed",
         AuditEvent::NotWatched { .. } => "not_watched",
         AuditEvent::Heard { .. } => "heard",
+        AuditEvent::Automation { .. } => "automation",
     }
 }

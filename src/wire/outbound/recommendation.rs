@@ -5,7 +5,7 @@
 use super::cloud_event::{DecisionField, message, readable, rfc3339, rounded};
 use super::{Message, Stamp};
 use crate::engine::effect::{
-    Answer, Considered, Coverage, Evidence, Guardrails, LogEvidence, Recommendation, Rollout, Share, Stacked,
+    Answer, Considered, Coverage, Evidence, Grounds, Guardrails, LogEvidence, Recommendation, Rollout, Share, Stacked,
 };
 use crate::engine::event::Deployment;
 use serde::Serialize;
@@ -254,6 +254,9 @@ impl ConsideredFields<'_> {
 #[derive(Serialize)]
 struct GuardrailFields<'a> {
     automation: &'static str,
+    /// Why it is not the configured level; absent where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    automation_grounds: Option<&'static str>,
     requires_approval: bool,
     #[serde(skip_serializing_if = "is_zero")]
     approvals: u32,
@@ -308,6 +311,7 @@ impl GuardrailFields<'_> {
     fn of(guardrails: &Guardrails) -> GuardrailFields<'_> {
         GuardrailFields {
             automation: guardrails.automation.word(),
+            automation_grounds: Some(guardrails.grounds).filter(|g| *g != Grounds::Configured).map(Grounds::word),
             requires_approval: guardrails.requires_approval,
             approvals: guardrails.approvals,
             answer_by: guardrails.answer_by.map(rfc3339),

@@ -1,0 +1,208 @@
+//! Publishes a sealed outbox and commits its positions in one Kafka transaction, step by step.
+//!
+//! Each step asks librdkafka for a bounded time and is asked again where it left off, so that the consumer can be
+//! polled in between. A transaction that fails is aborted and begun anew; a producer that can't go on, fenced or fatal,
+//! is replaced. Where nobody knows whether a commit went through, the group's offsets are asked for the seal's mark:
+//! it is committed with the outbox or not at all. What is published when is not decided here.
+
+use super::{DEFAULTS, Deliveries, PAUSE_FIRST, PAUSE_MAX, produce, record};
+use crate::shell::client;
+use crate::shell::config::Kafka;
+use crate::shell::consumer::Consumer;
+use crate::shell::outbox::{Seal, Sealed};
+use crate::shell::telemetry::{KafkaTrouble, Metrics};
+use rdkafka::config::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{Producer, ThreadedProducer};
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+/// How long one step may keep the run loop from its other duties.
+const STEP: Duration = Duration::from_millis(500);
+
+/// The transactional producer and how far the outbox at hand is.
+pub struct Transactions {
+    settings: ClientConfig,
+    metrics: Arc<Metrics>,
+    producer: Option<ThreadedProducer<Deliveries>>,
+    outcomes: Option<Receiver<(usize, Result<(), KafkaError>)>>,
+    stage: Stage,
+    /// A commit was asked for and nobody knows what became of it.
+    doubtful: bool,
+    pause: Duration,
+    resume_at: Option<Instant>,
+    trouble: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stage {
+    /// Make a producer; what an earlier one left open is ended by that.
+    Start,
+    /// Was it published already?
+    Ask,
+    Begin,
+    /// From this letter on.
+    Send(usize),
+    Offsets,
+    Commit,
+    Abort,
+    Done,
+}
+
+impl Transactions {
+    /// `doubtful` if the first outbox is of an earlier run. Nothing is connected before it is needed.
+    pub fn new(kafka: &Kafka, doubtful: bool, metrics: Arc<Metrics>) -> Transactions {
+        let mut settings = client::settings(kafka, &DEFAULTS);
+        settings.set("transactional.id", &kafka.group).set("enable.idempotence", "true").set("acks", "all");
+        Transactions {
+            settings,
+            metrics,
+            producer: None,
+            outcomes: None,
+            stage: Stage::Start,
+            doubtful,
+            pause: PAUSE_FIRST,
+            resume_at: None,
+            trouble: None,
+        }
+    }
+
+    /// Gets ready before there is anything to publish: ends what a killed daemon left open, which holds up readers.
+    /// Takes at most about one step, and waits for nothing where that has failed lately.
+    pub fn prepare(&mut self) {
+        if self.stage != Stage::Start || self.doubtful || self.resume_at.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        match self.step(&[], &Seal::default(), None) {
+            Ok(next) => self.stage = next,
+            Err(error) => self.stumble(&error),
+        }
+    }
+
+    /// Works on the outbox for at most about `wait`, or as long as one step; true once it is published for good.
+    pub fn settle(&mut self, letters: &[Sealed], seal: &Seal, consumer: &Consumer, wait: Duration) -> bool {
+        let until = Instant::now() + wait;
+        loop {
+            let now = Instant::now();
+            if let Some(at) = self.resume_at {
+                std::thread::sleep(at.min(until).saturating_duration_since(now));
+                if at > until {
+                    return false;
+                }
+                self.resume_at = None;
+            }
+            match self.step(letters, seal, Some(consumer)) {
+                Ok(Stage::Done) => {
+                    self.stage = Stage::Begin;
+                    (self.pause, self.trouble) = (PAUSE_FIRST, None);
+                    return true;
+                }
+                Ok(next) => self.stage = next,
+                Err(error) => self.stumble(&error),
+            }
+            if Instant::now() >= until {
+                return false;
+            }
+        }
+    }
+
+    /// Why it is not settled yet, as far as the brokers have said.
+    pub fn trouble(&self) -> Option<String> {
+        let heard = || self.producer.as_ref()?.context().heard.lock().ok()?.clone();
+        self.trouble.clone().or_else(heard)
+    }
+
+    /// Without a consumer nothing is asked or committed; it stays at that stage.
+    fn step(&mut self, letters: &[Sealed], seal: &Seal, consumer: Option<&Consumer>) -> Result<Stage, KafkaError> {
+        let Some(producer) = &self.producer else {
+            let (producer, outcomes) = produce(&self.settings, &self.metrics)?;
+            (self.producer, self.outcomes) = (Some(producer), Some(outcomes));
+            return Ok(Stage::Start);
+        };
+        match (self.stage, consumer) {
+            (Stage::Start, _) => {
+                producer.init_transactions(STEP)?;
+                Ok(if self.doubtful { Stage::Ask } else { Stage::Begin })
+            }
+            (Stage::Ask, Some(consumer)) => {
+                let published = consumer.is_marked(&seal.positions, &seal.mark, STEP)?;
+                tracing::info!(published, mark = seal.mark, "asked whether the last outbox was published");
+                self.doubtful = false;
+                Ok(if published { Stage::Done } else { Stage::Begin })
+            }
+            (Stage::Begin, _) => {
+                // What is told of the letters of a transaction that is over says nothing about this one.
+                self.outcomes.iter().for_each(|outcomes| outcomes.try_iter().for_each(drop));
+                producer.begin_transaction()?;
+                Ok(Stage::Send(0))
+            }
+            (Stage::Send(from), _) => {
+                for (index, letter) in letters.iter().enumerate().skip(from) {
+                    match producer.send(record(index, letter)).map_err(|(error, _)| error) {
+                        Ok(()) => {}
+                        Err(KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)) => {
+                            // Backpressure: go on when something has been sent.
+                            std::thread::sleep(Duration::from_millis(10));
+                            return Ok(Stage::Send(index));
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(Stage::Offsets)
+            }
+            (Stage::Offsets, Some(consumer)) => {
+                let (positions, group) = consumer.marked(&seal.positions, &seal.mark)?;
+                producer.send_offsets_to_transaction(&positions, &group, STEP)?;
+                Ok(Stage::Commit)
+            }
+            (Stage::Commit, _) => {
+                self.doubtful = true;
+                producer.commit_transaction(STEP)?;
+                self.doubtful = false;
+                Ok(Stage::Done)
+            }
+            (Stage::Abort, _) => {
+                producer.abort_transaction(STEP)?;
+                // What was aborted was not committed.
+                self.doubtful = false;
+                Ok(Stage::Begin)
+            }
+            (stage, _) => Ok(stage),
+        }
+    }
+
+    /// Decides how to go on after a step that failed.
+    fn stumble(&mut self, error: &KafkaError) {
+        let refused = self.outcomes.as_ref().and_then(|outcomes| outcomes.try_iter().find_map(|(_, it)| it.err()));
+        let timed_out = matches!(
+            error.rdkafka_error_code(),
+            Some(RDKafkaErrorCode::OperationTimedOut | RDKafkaErrorCode::RequestTimedOut)
+        );
+        if timed_out && refused.is_none() {
+            // Asked again, it goes on where it was.
+            return;
+        }
+        self.metrics.publish_retried();
+        self.metrics.kafka_failed(KafkaTrouble::Produce);
+        self.trouble = Some(refused.map_or_else(|| error.to_string(), |refused| format!("{error}: {refused}")));
+        let (fatal, abort, again) = match error {
+            KafkaError::Transaction(error) => (error.is_fatal(), error.txn_requires_abort(), error.is_retriable()),
+            KafkaError::MessageProduction(_) => (false, true, false),
+            // The group's answer, and the settings of a client that was not made.
+            _ => (false, false, true),
+        };
+        match (fatal, abort, again) {
+            _ if self.producer.is_none() => self.stage = Stage::Start,
+            (false, true, _) if self.stage != Stage::Abort => self.stage = Stage::Abort,
+            (false, false, true) => {}
+            _ => {
+                let why = self.trouble.as_deref().unwrap_or_default();
+                tracing::error!(why, stage = ?self.stage, "the transactional producer can't go on; starting a new one");
+                (self.producer, self.outcomes, self.stage) = (None, None, Stage::Start);
+            }
+        }
+        self.resume_at = Some(Instant::now() + self.pause);
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+    }
+}

@@ -1,0 +1,136 @@
+//! Under `exactly_once` whoever reads what is committed sees everything once, however often the daemon is killed.
+//!
+//! The yardstick is, as for `restart`, a daemon that read the same input undisturbed. What a reader of the output
+//! topics finds here is what was committed; what a killed daemon left half published is not among it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::Offset;
+use rdkafka::config::ClientConfig;
+use rdkafka::producer::{BaseProducer, Producer};
+
+use crate::clock::{now_ms, wait_for};
+use crate::daemon::Daemon;
+use crate::kafka::Kafka;
+use crate::restart::{Input, assert_same};
+use crate::scene::Scene;
+use crate::topic::{self, Draft};
+use crate::traffic::{Noise, SECOND};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// `KILLS=50` asks for more; three brokers serve the long run.
+const KILLS: usize = 5;
+
+/// Small sips, so that it can be killed in the middle, and a member that comes back under its own name, so that nobody
+/// waits for the killed one's session to end.
+const PROPERTIES: &str = r#"
+"queued.min.messages" = "20"
+"fetch.message.max.bytes" = "65536"
+"fetch.queue.backoff.ms" = "50"
+"group.instance.id" = "only"
+"#;
+
+const SLOWER: &str = r#"
+"queued.min.messages" = "20"
+"fetch.message.max.bytes" = "65536"
+"fetch.queue.backoff.ms" = "250"
+"group.instance.id" = "only"
+"#;
+
+const BAD: usize = 40;
+
+#[test]
+fn after_kill_9_at_any_moment_everything_is_said_once() {
+    let kills = std::env::var("KILLS").map_or(KILLS, |kills| kills.parse().expect("KILLS is a number"));
+    let started = (kills > KILLS).then(|| Kafka::start(3));
+    let kafka = started.as_ref().unwrap_or_else(|| Kafka::shared());
+    // Enough to read that the last kill finds something left to do.
+    let input = if kills > KILLS { Input::every(SECOND) } else { Input::new() };
+    let undisturbed = input.undisturbed("transactions-not");
+    let properties = if kills > KILLS { SLOWER } else { PROPERTIES };
+    let scene = Scene::exactly_once(kafka, "transactions", properties);
+    input.write(&scene);
+    // Among the last hour's input, so that they come at different moments.
+    let bad = |n: usize| Draft::bytes(now_ms() - 90_000 * (BAD - n) as i64, format!("bad {n}"));
+    scene.write("logs", &(0..BAD).map(bad).collect::<Vec<_>>());
+    let mut noise = Noise::new(&format!("kills {}", now_ms()));
+    let (mut stepped, mut behind) = (Vec::new(), 0);
+    for _ in 0..kills {
+        let mut daemon = Daemon::launch(&scene);
+        wait_for("it to be at work again", LIMIT, || {
+            daemon.assert_running();
+            (daemon.messages() > 0.0 || daemon.is_ready()).then_some(())
+        });
+        // No condition to wait for: any moment is to be hit, that of a half-written checkpoint too.
+        std::thread::sleep(Duration::from_millis(noise.below(2_500) as u64));
+        stepped.push(daemon.messages());
+        daemon.kill();
+        behind += assert_in_step(&scene);
+    }
+    println!("killed after {stepped:?} messages each; {behind} partitions were not read to their end then");
+    assert!(behind > 0, "all kills came when nothing was left to do");
+    input.finish(&scene);
+    let said = input.said(&scene);
+    assert!(said.values().all(|messages| messages.len() == 1), "something was said twice: {said:#?}");
+    assert_same(&scene, &said, &undisturbed);
+    assert_once(&scene);
+    for kind in ["metrics", "logs", "deployments"] {
+        for (committed, end) in topic::committed(scene.brokers(), scene.group(), &scene.topic(kind)) {
+            assert!(committed == Offset::Offset(end) || end == 0, "{kind}: {committed:?} of {end}");
+        }
+    }
+}
+
+/// No committed position is past the end; how many partitions are not read to their end.
+fn assert_in_step(scene: &Scene) -> usize {
+    let committed = topic::committed(scene.brokers(), scene.group(), &scene.topic("metrics"));
+    assert!(committed.iter().all(|(committed, end)| committed.to_raw().is_none_or(|next| next <= *end)));
+    committed.iter().filter(|(committed, end)| *committed != Offset::Offset(*end)).count()
+}
+
+/// Every audit entry has its own id; every bad message is a dead letter, once.
+fn assert_once(scene: &Scene) {
+    let mut entries: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for entry in scene.read("audit") {
+        let entry = entry.json();
+        entries
+            .entry(entry["id"].as_str().expect("every entry has an id").to_owned())
+            .or_default()
+            .push(entry.to_string());
+    }
+    let twice: Vec<_> = entries.values().filter(|entries| entries.len() > 1).collect();
+    assert!(twice.is_empty(), "in the audit twice: {twice:#?}");
+    let mut letters: Vec<Vec<u8>> = scene.read("dead-letter").into_iter().filter_map(|letter| letter.payload).collect();
+    letters.sort();
+    let mut expected: Vec<Vec<u8>> = (0..BAD).map(|n| format!("bad {n}").into_bytes()).collect();
+    expected.sort();
+    assert_eq!(letters, expected);
+}
+
+#[test]
+fn a_fenced_producer_is_replaced_and_nothing_is_said_twice() {
+    let scene = Scene::exactly_once(Kafka::shared(), "fenced", PROPERTIES);
+    let mut daemon = Daemon::start(&scene);
+    let bad = |n: usize| Draft::bytes(now_ms(), format!("bad {n}"));
+    let begun = Instant::now();
+    for n in 0..BAD {
+        if n % 10 == 5 {
+            // Whoever takes the same transactional id fences the one who had it.
+            let mut config = ClientConfig::new();
+            config.set("bootstrap.servers", scene.brokers()).set("transactional.id", scene.group());
+            let other: BaseProducer = config.create().expect("valid settings");
+            other.init_transactions(LIMIT).expect("the broker answers");
+        }
+        scene.write("logs", &[bad(n)]);
+        if n % 10 == 9 {
+            wait_for("the dead letters", LIMIT, || (scene.read("dead-letter").len() > n).then_some(()));
+        }
+    }
+    assert!(begun.elapsed() < LIMIT, "{:?}", begun.elapsed());
+    daemon.assert_running();
+    assert_once(&scene);
+    assert!(daemon.metric("regressd_publish_retries_total", &[]) >= 1.0, "nobody was fenced");
+    daemon.stop();
+}

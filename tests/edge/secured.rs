@@ -1,0 +1,196 @@
+//! A Kafka as a careful operator runs it: TLS, a password for everybody (SCRAM), and no right that nobody gave.
+//!
+//! The daemon comes in by that door with the least rights that the README names, and does its work; it can write to
+//! nothing but its own topics. Topics are made, written and read through a second door where the test is the operator.
+
+use std::ffi::CString;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::ptr;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::bindings as native;
+use rdkafka::client::{Client, DefaultClientContext};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
+use std::sync::Mutex;
+
+use crate::clock::{now_ms, wait_for};
+use crate::daemon::Daemon;
+use crate::http;
+use crate::kafka::{Kafka, free_port, scratch};
+use crate::scene::Scene;
+use crate::topic::Draft;
+use crate::traffic::{MINUTE, Service};
+
+const LIMIT: Duration = Duration::from_secs(60);
+const PASSWORD: &str = "wF7-not-to-be-seen";
+const WRONG: &str = "xG8-not-to-be-seen";
+
+#[test]
+fn with_the_least_rights_it_works_and_can_write_only_what_is_its_own() {
+    let folder = scratch("secured-keys");
+    make_certificate(&folder);
+    let door = format!("127.0.0.1:{}", free_port());
+    let user = format!("SCRAM-SHA-512=[name=regressd,password={PASSWORD}]");
+    let kafka = Kafka::start_with(&server_properties(&folder, &door), &["--add-scram", &user]);
+    let scene = Scene::secured(&kafka, "secured", &door, properties(&folder));
+    allow(&kafka.addresses(), &scene);
+    let now = now_ms();
+    let service = Service::new("checkout").deployed_at(now - 10 * MINUTE).broken();
+    scene.write("metrics", &service.metrics(now - 180 * MINUTE, now));
+    scene.write("deployments", &[service.deployment()]);
+    scene.write("logs", &[Draft::bytes(now, "bad")]);
+
+    let mut wrong = Daemon::launch_with(&scene, &[(VARIABLE, WRONG)]);
+    let refused = wait_for("the wrong password to be told", LIMIT, || {
+        wrong.assert_running();
+        let answer = http::get(scene.http(), "/readyz").ok()?;
+        answer.body.contains("authentication_failed").then_some(answer)
+    });
+    assert_eq!(refused.status, 503);
+    assert!(wrong.metric("regressd_kafka_errors_total", &[("kind", "authentication")]) > 0.0);
+    wrong.stop();
+    let log = fs::read_to_string(scene.log()).expect("the daemon has written it");
+    assert!(log.contains("sasl.password"), "it does not say what to look at: {log}");
+
+    let daemon = Daemon::launch_with(&scene, &[(VARIABLE, PASSWORD)]);
+    wait_for("the recommendation", LIMIT, || scene.regression("deploy-checkout"));
+    wait_for("the dead letter", LIMIT, || (scene.read("dead-letter").len() == 1).then_some(()));
+    wait_for("readiness", LIMIT, || daemon.is_ready().then_some(()));
+    for (kind, expected) in [("recommendations", None), ("metrics", REFUSED), ("control", REFUSED)] {
+        assert_eq!(written_as_the_daemon(&scene, &folder, &door, kind), expected, "{kind}");
+    }
+    daemon.stop();
+    let log = fs::read_to_string(scene.log()).expect("the daemon has written it");
+    for secret in [PASSWORD, WRONG] {
+        assert!(!log.contains(secret), "a password stands in the log");
+    }
+}
+
+const VARIABLE: &str = "REGRESSD__KAFKA__PROPERTIES__SASL__PASSWORD";
+const REFUSED: Option<RDKafkaErrorCode> = Some(RDKafkaErrorCode::TopicAuthorizationFailed);
+
+fn make_certificate(folder: &Path) {
+    let output = Command::new("openssl")
+        .args("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost".split(' '))
+        .args(["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost", "-keyout", "key.pem", "-out", "cert.pem"])
+        .current_dir(folder)
+        .output()
+        .expect("openssl is there: run ./dev setup");
+    assert!(output.status.success(), "no certificate was made: {}", String::from_utf8_lossy(&output.stderr));
+    let both = ["key.pem", "cert.pem"].map(|name| fs::read_to_string(folder.join(name)).expect("openssl wrote it"));
+    fs::write(folder.join("server.pem"), both.concat()).expect("the folder is writable");
+}
+
+/// What is added to a broker's own: the daemon's door.
+fn server_properties(folder: &Path, door: &str) -> String {
+    let keys = folder.join("server.pem");
+    format!(
+        "listeners+=,SASL_SSL://{door}
+advertised.listeners+=,SASL_SSL://{door}
+listener.security.protocol.map+=,SASL_SSL:SASL_SSL
+ssl.keystore.type=PEM
+ssl.keystore.location={}
+sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+",
+        keys.display()
+    )
+}
+
+/// As TOML for the daemon; the password comes by the environment.
+fn properties(folder: &Path) -> String {
+    format!(
+        "\"security.protocol\" = \"SASL_SSL\"\n\"sasl.mechanism\" = \"SCRAM-SHA-512\"\n\
+         \"sasl.username\" = \"regressd\"\n\"ssl.ca.location\" = \"{}\"\n",
+        folder.join("cert.pem").display()
+    )
+}
+
+/// What the broker says to a record that is sent with the daemon's name and password.
+fn written_as_the_daemon(scene: &Scene, folder: &Path, door: &str, kind: &str) -> Option<RDKafkaErrorCode> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", door).set("security.protocol", "SASL_SSL").set("log_level", "0");
+    config.set("sasl.mechanism", "SCRAM-SHA-512").set("sasl.username", "regressd").set("sasl.password", PASSWORD);
+    config.set("ssl.ca.location", folder.join("cert.pem").display().to_string()).set("message.timeout.ms", "30000");
+    let producer: BaseProducer<Outcome> = config.create_with_context(Outcome::default()).expect("valid settings");
+    producer
+        .send(BaseRecord::<str, str>::to(&scene.topic(kind)).payload("{}"))
+        .map_err(|(error, _)| error)
+        .expect("queued");
+    producer.flush(LIMIT).expect("the broker answers");
+    let outcome = producer.context().0.lock().expect("nobody panicked").take();
+    outcome.expect("it was delivered or not")
+}
+
+#[derive(Default)]
+struct Outcome(Mutex<Option<Option<RDKafkaErrorCode>>>);
+
+impl rdkafka::ClientContext for Outcome {}
+
+impl ProducerContext for Outcome {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        let outcome = result.as_ref().err().and_then(|(error, _)| error.rdkafka_error_code());
+        *self.0.lock().expect("nobody panicked") = Some(outcome);
+    }
+}
+
+/// The least that the daemon needs, as the README has it. rust-rdkafka does not wrap what librdkafka has for this.
+fn allow(brokers: &str, scene: &Scene) {
+    use native::rd_kafka_AclOperation_t::{RD_KAFKA_ACL_OPERATION_READ as READ, RD_KAFKA_ACL_OPERATION_WRITE as WRITE};
+    use native::rd_kafka_ResourceType_t::{
+        RD_KAFKA_RESOURCE_GROUP as GROUP, RD_KAFKA_RESOURCE_TOPIC as TOPIC,
+        RD_KAFKA_RESOURCE_TRANSACTIONAL_ID as TRANSACTIONS,
+    };
+    let mut rights = vec![(GROUP, scene.group().to_owned(), READ), (TRANSACTIONS, scene.group().to_owned(), WRITE)];
+    for kind in ["metrics", "logs", "deployments", "control"] {
+        rights.push((TOPIC, scene.topic(kind), READ));
+    }
+    for kind in ["recommendations", "audit", "dead-letter"] {
+        rights.push((TOPIC, scene.topic(kind), WRITE));
+    }
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers).set("log_level", "0");
+    let native_config = config.create_native_config().expect("valid settings");
+    let client = Client::new(&config, native_config, native::rd_kafka_type_t::RD_KAFKA_PRODUCER, DefaultClientContext)
+        .expect("valid settings");
+    let text = |text: &str| CString::new(text).expect("no zero byte");
+    // SAFETY: every pointer is used while what it points to lives, and each object is destroyed once, after its last
+    // use, as librdkafka's reference of these calls asks.
+    unsafe {
+        let mut bindings: Vec<_> = rights
+            .iter()
+            .map(|(resource, name, operation)| {
+                let (name, principal, host) = (text(name), text("User:regressd"), text("*"));
+                let literal = native::rd_kafka_ResourcePatternType_t::RD_KAFKA_RESOURCE_PATTERN_LITERAL;
+                let allowed = native::rd_kafka_AclPermissionType_t::RD_KAFKA_ACL_PERMISSION_TYPE_ALLOW;
+                let (name, principal, host) = (name.as_ptr(), principal.as_ptr(), host.as_ptr());
+                let none = ptr::null_mut();
+                native::rd_kafka_AclBinding_new(*resource, name, literal, principal, host, *operation, allowed, none, 0)
+            })
+            .collect();
+        assert!(bindings.iter().all(|binding| !binding.is_null()));
+        let queue = native::rd_kafka_queue_new(client.native_ptr());
+        native::rd_kafka_CreateAcls(client.native_ptr(), bindings.as_mut_ptr(), bindings.len(), ptr::null(), queue);
+        let event = native::rd_kafka_queue_poll(queue, 60_000);
+        assert!(!event.is_null(), "the broker gives no answer");
+        assert_eq!(native::rd_kafka_event_error(event) as i32, 0, "the rights were not given");
+        let mut count = 0;
+        let results =
+            native::rd_kafka_CreateAcls_result_acls(native::rd_kafka_event_CreateAcls_result(event), &mut count);
+        assert_eq!(count, rights.len());
+        for (index, (_, name, _)) in rights.iter().enumerate() {
+            assert!(native::rd_kafka_acl_result_error(*results.add(index)).is_null(), "{name}");
+        }
+        native::rd_kafka_event_destroy(event);
+        native::rd_kafka_queue_destroy(queue);
+        bindings.iter().for_each(|binding| native::rd_kafka_AclBinding_destroy(*binding));
+    }
+}
