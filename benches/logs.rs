@@ -91,6 +91,7 @@ fn lines(bench: &mut Criterion) {
         author: None,
         url: None,
         commit: None,
+        team: None,
         reversible: None,
     };
     engine.step(&policy, &Input { now: at, fact: Fact::Deployment(deployment) }, &mut effects);

@@ -8,12 +8,15 @@
 mod words;
 
 pub mod accuracy;
+pub mod aside;
 pub mod baseline;
 pub mod character;
 pub mod detect;
 pub mod distribution;
+pub mod drift;
 pub mod earning;
 pub mod effect;
+mod entry;
 pub mod event;
 pub mod fingerprint;
 pub mod fleet;
@@ -27,6 +30,7 @@ mod people;
 pub mod policy;
 pub mod pulse;
 pub mod redact;
+pub mod rollout;
 pub mod series;
 pub mod service;
 pub mod signal;
@@ -41,11 +45,14 @@ pub mod window;
 pub mod yardstick;
 
 use accuracy::Cases;
+use aside::Aside;
+use drift::Drifts;
 use earning::{Earning, InForce};
 use effect::{
-    Action, Audit, AuditEvent, Considered, Effect, Guardrails, Lifecycle, Method, NotWatched, Reason, Recommendation,
+    Action, AuditEvent, Considered, Effect, Guardrails, Lifecycle, Method, NotWatched, Reason, Recommendation,
     VerdictKind,
 };
+use entry::{audit, publish};
 use event::{Deployment, Fact, Input, LogLine, Sample};
 use fleet::{Fleet, Full};
 use gate::{Answer, Gate, Proposal};
@@ -57,7 +64,6 @@ use serde::{Deserialize, Serialize};
 use threads::Threads;
 use time::Time;
 use verdict::Verdict;
-use vitals::Counted;
 pub use vitals::Vitals;
 use watch::{Phase, Watch};
 use watches::Watches;
@@ -67,6 +73,7 @@ use watches::Watches;
 pub struct Engine {
     now: Option<Time>,
     fleet: Fleet,
+    aside: Aside,
     logs: Logs,
     watches: Watches,
     gate: Gate,
@@ -74,6 +81,7 @@ pub struct Engine {
     cases: Cases,
     earning: Earning,
     ledger: Ledger,
+    drifts: Drifts,
     pulse: Pulse,
     vitals: Vitals,
     /// Room to work in, empty of meaning between two steps.
@@ -86,6 +94,7 @@ impl Engine {
     pub fn step(&mut self, policy: &Policy, input: &Input, effects: &mut Vec<Effect>) {
         let now = self.advance(input);
         self.pulse.feel(policy, now, &input.fact);
+        self.aside.recur(policy, now);
         match &input.fact {
             Fact::Sample(sample) => self.sample(policy, now, sample),
             Fact::Log(line) => self.log(policy, now, line),
@@ -121,18 +130,26 @@ impl Engine {
     }
 
     fn sample(&mut self, policy: &Policy, now: Time, sample: &Sample) {
-        if let Some(dropped) = self.out_of_time(policy, now, sample.at) {
+        if let Some(dropped) = vitals::out_of_time(policy, now, sample.at) {
             return self.vitals.count(dropped);
         }
         let taken = self.fleet.take(sample, &policy.limits);
         if let Ok((_, Some(rolled))) = taken {
-            learn::roll(&mut self.fleet, policy, rolled.service, rolled.signal, rolled.minute, &mut self.table);
+            learn::roll(
+                &mut self.fleet,
+                policy,
+                &self.aside,
+                rolled.service,
+                rolled.signal,
+                rolled.minute,
+                &mut self.table,
+            );
         }
         self.vitals.count(taken.map(|(taken, _)| taken).into());
     }
 
     fn log(&mut self, policy: &Policy, now: Time, line: &LogLine) {
-        if let Some(dropped) = self.out_of_time(policy, now, line.at) {
+        if let Some(dropped) = vitals::out_of_time(policy, now, line.at) {
             return self.vitals.count(dropped);
         }
         let Ok((service, taken, rolled)) = self.fleet.take_log(line, &policy.limits) else {
@@ -142,7 +159,15 @@ impl Engine {
             self.watches.hasten(&line.origin.env, &line.origin.service, now);
         }
         if let Some(rolled) = rolled {
-            learn::roll(&mut self.fleet, policy, rolled.service, rolled.signal, rolled.minute, &mut self.table);
+            learn::roll(
+                &mut self.fleet,
+                policy,
+                &self.aside,
+                rolled.service,
+                rolled.signal,
+                rolled.minute,
+                &mut self.table,
+            );
         }
         self.vitals.count(Ok(taken).into());
     }
@@ -166,8 +191,9 @@ impl Engine {
             return;
         };
         let minute = window::minute_of(now.min(deployment.at));
-        learn::catch_up(&mut self.fleet, policy, service, minute, &mut self.table);
+        learn::catch_up(&mut self.fleet, policy, &self.aside, service, minute, &mut self.table);
         self.logs.open(service, deployment);
+        self.drifts.deployed(service);
         let watch = self.watches.open(policy, now, deployment);
         let event = AuditEvent::WatchOpened { until: watch.until };
         effects.push(audit(now, deployment, Some(watch), event));
@@ -198,7 +224,11 @@ impl Engine {
         self.measured(policy, now, effects);
         let (watches, threads) = (self.watches.all().len() as u64, self.threads.open() as u64);
         let beat = self.pulse.beat(policy, now, &self.fleet, watches, threads);
-        effects.extend(beat.map(|beat| Effect::Heartbeat(Box::new(beat))));
+        if let Some(beat) = beat {
+            effects.push(Effect::Heartbeat(Box::new(beat)));
+            let drifts = self.drifts.look(&self.fleet, &self.aside, policy, now);
+            effects.extend(drifts.into_iter().map(|drift| Effect::Drift(Box::new(drift))));
+        }
     }
 
     /// Whether the signals that a thread named are as they were before; none where that can't be told.
@@ -260,9 +290,13 @@ impl Engine {
         let Some(service) = self.fleet.find(&deployment.env, &deployment.service) else { return };
         self.fleet.settle_env(service, upto);
         let steps = detect::steps::steps(&self.fleet, policy, service, &deployment, upto);
+        let stretches = self.aside.of(&deployment.env, &deployment.service, window::minute_of(deployment.at) - 60);
         let watch = self.watches.get_mut(place);
         watch.entered = true;
-        watch.sum = self.ledger.note(policy, &deployment, &steps);
+        // What an event does to an hour is no release's step.
+        if stretches.iter().all(|(from, _)| *from > upto) {
+            watch.sum = self.ledger.note(policy, &deployment, &steps);
+        }
     }
 
     /// The advice stands; a material change of its evidence is told.
@@ -270,10 +304,11 @@ impl Engine {
         let findings = self.findings(policy, now, place);
         let level = policy.detection.level(self.watches.get(place).weekly);
         let Some(found) = verdict::so_far(level, &findings) else { return };
-        let thread = &self.watches.get(place).thread;
+        let watch = self.watches.get(place);
+        let (thread, rollout) = (&watch.thread, rollout::rollout_of(&self.fleet, now, &watch.deployment));
         let gate = &mut self.gate;
         let may_speak = |deployment: &Deployment| gate.spend(policy, now, thread, deployment);
-        let message = self.threads.refresh(policy, now, thread, &found, may_speak);
+        let message = self.threads.refresh(policy, now, thread, &found, rollout, may_speak);
         message.into_iter().for_each(|message| publish(message, effects));
     }
 
@@ -327,7 +362,8 @@ impl Engine {
         let onset = found.evidence.first().map_or(watch.deployment.at, |strongest| strongest.onset);
         let beside = self.watches.beside(place, onset);
         let automation = self.in_force(policy, &watch);
-        match self.gate.ask(policy, now, &proposal(&watch, &found, automation)) {
+        let wanted = self.proposal(now, &watch, &found, automation);
+        match self.gate.ask(policy, now, &wanted) {
             Answer::Say { action, guardrails } => {
                 self.watches.get_mut(place).said = true;
                 self.say(policy, now, &watch, found, action, guardrails, beside, effects);
@@ -342,7 +378,7 @@ impl Engine {
                     effects.push(audit(now, &watch.deployment, Some(&watch), AuditEvent::Held { reason, would }));
                 }
                 if last && !watch.said {
-                    let guardrails = self.gate.last_word(&proposal(&watch, &found, automation), reason);
+                    let guardrails = self.gate.last_word(&wanted, reason);
                     self.watches.get_mut(place).said = true;
                     self.say(policy, now, &watch, found, Action::None, guardrails, beside, effects);
                 }
@@ -354,7 +390,8 @@ impl Engine {
         let event = AuditEvent::Verdict { kind: verdict.kind, risk: verdict.risk };
         effects.push(audit(now, &watch.deployment, Some(watch), event));
         let automation = self.in_force(policy, watch);
-        match self.gate.ask(policy, now, &proposal(watch, &verdict, automation)) {
+        let wanted = self.proposal(now, watch, &verdict, automation);
+        match self.gate.ask(policy, now, &wanted) {
             Answer::Say { action, guardrails } => {
                 self.say(policy, now, watch, verdict, action, guardrails, Vec::new(), effects)
             }
@@ -389,7 +426,8 @@ impl Engine {
             verdict: verdict.kind,
             risk: verdict.risk,
             deployment: watch.deployment.clone(),
-            summary: verdict::summary(&watch.deployment, &verdict, &considered, now),
+            summary: verdict::summary(&watch.deployment, &verdict, &considered, now)
+                + &verdict::doubts(&watch.deployment, &guardrails),
             evidence: verdict.evidence,
             coverage: verdict.coverage,
             guardrails,
@@ -407,6 +445,19 @@ impl Engine {
         }
     }
 
+    fn proposal<'a>(&self, now: Time, watch: &'a Watch, verdict: &Verdict, automation: InForce) -> Proposal<'a> {
+        Proposal {
+            thread: &watch.thread,
+            deployment: &watch.deployment,
+            verdict: verdict.kind,
+            superseded: watch.superseded,
+            weighty: verdict.evidence.iter().any(|each| each.weighty),
+            slow: !verdict.shares.is_empty(),
+            automation,
+            rollout: rollout::rollout_of(&self.fleet, now, &watch.deployment),
+        }
+    }
+
     fn close(&mut self, now: Time, place: usize, effects: &mut Vec<Effect>) {
         let watch = self.watches.close(place);
         let kind = watch.ended.unwrap_or(VerdictKind::Regression);
@@ -418,16 +469,6 @@ impl Engine {
         // Small steps are learned, each of them: what added up is how the service is by now.
         if watch.found && watch.sum.is_none() {
             learn::skip(&mut self.fleet, service, Watch::complete(now));
-        }
-    }
-
-    fn out_of_time(&self, policy: &Policy, now: Time, at: Time) -> Option<Counted> {
-        if at > now + policy.watch.ahead {
-            Some(Counted::Ahead)
-        } else if at < now - policy.watch.lateness {
-            Some(Counted::Late)
-        } else {
-            None
         }
     }
 
@@ -450,42 +491,4 @@ impl Engine {
         vitals.threads_open = self.threads.open() as u64;
         vitals.windows = self.gate.windows(now) as u64;
     }
-}
-
-fn proposal<'a>(watch: &'a Watch, verdict: &Verdict, automation: InForce) -> Proposal<'a> {
-    Proposal {
-        thread: &watch.thread,
-        deployment: &watch.deployment,
-        verdict: verdict.kind,
-        superseded: watch.superseded,
-        weighty: verdict.evidence.iter().any(|each| each.weighty),
-        slow: !verdict.shares.is_empty(),
-        automation,
-    }
-}
-
-fn publish(said: Recommendation, effects: &mut Vec<Effect>) {
-    let event =
-        AuditEvent::Said { lifecycle: said.lifecycle, action: said.action, reasons: said.guardrails.reasons.clone() };
-    let entry = Audit {
-        at: said.at,
-        env: said.deployment.env.clone(),
-        service: said.deployment.service.clone(),
-        deployment: Some(said.deployment.id.clone()),
-        recommendation: Some(said.thread.clone()),
-        event,
-    };
-    effects.push(Effect::Recommend(Box::new(said)));
-    effects.push(Effect::Audit(entry));
-}
-
-fn audit(now: Time, deployment: &Deployment, watch: Option<&Watch>, event: AuditEvent) -> Effect {
-    Effect::Audit(Audit {
-        at: now,
-        env: deployment.env.clone(),
-        service: deployment.service.clone(),
-        deployment: Some(deployment.id.clone()),
-        recommendation: watch.map(|watch| watch.thread.clone()),
-        event,
-    })
 }

@@ -1,6 +1,7 @@
 //! Everything that touches the world: Kafka, files, clocks, signals, HTTP, terminals.
 
 pub mod align;
+pub mod calendar;
 pub mod checkpoint;
 pub mod client;
 pub mod clock;

@@ -102,6 +102,7 @@ fn tell(effect: &Effect, decided: &mut String) {
     let told = match effect {
         Effect::Recommend(said) => tell_recommendation(said, decided),
         Effect::Audit(audit) => tell_audit(audit, decided),
+        Effect::Drift(drift) => tell_drift(drift, decided),
         Effect::Accuracy(told) => tell_accuracy(told, decided),
         Effect::Automation(news) => {
             writeln!(decided, "{} automation {}: {}", clock(news.at), news.change.word(), news.summary)
@@ -137,12 +138,27 @@ fn tell_recommendation(said: &Recommendation, out: &mut String) -> std::fmt::Res
     for Considered { deployment, standing } in &said.considered {
         writeln!(out, "    {} {}: {}", deployment.service, deployment.id, standing.word())?;
     }
+    for Stacked { deployment, service, kind, .. } in &said.guardrails.stacked {
+        writeln!(out, "    changed since: {service} {} {deployment}", kind.word())?;
+    }
+    if let Some(Rollout { carrying, of }) = said.guardrails.rollout {
+        writeln!(out, "    rolling out: {carrying} of {of} instances")?;
+    }
     for Coverage { signal, smallest_change, lack } in said.coverage.iter().take(3) {
         match (lack, smallest_change) {
             (Some(lack), _) => writeln!(out, "    {signal}: {}", lack.word())?,
             (None, Some(change)) => writeln!(out, "    {signal}: {}% would have been seen", rough(change * 100.0))?,
             (None, None) => {}
         }
+    }
+    Ok(())
+}
+
+fn tell_drift(drift: &Drift, out: &mut String) -> std::fmt::Result {
+    writeln!(out, "{} {} drifts, no deployment", clock(drift.at), drift.service)?;
+    for Drifted { signal, direction, baseline, current, since, .. } in &drift.signals {
+        let (from, to) = (rough(*baseline), rough(*current));
+        writeln!(out, "    {signal} {} {from} → {to} since {}", direction.word(), clock(*since))?;
     }
     Ok(())
 }

@@ -41,11 +41,19 @@ fn stopping_and_resuming_anywhere_changes_nothing() {
 
 #[test]
 fn budgets_and_cooldowns_hold() {
-    each_seed(&ROUGH, |_, storm| {
+    each_seed(&ROUGH, |seed, storm| {
         let gate = &storm.policy.gate;
-        let effects = play(&storm, |_| false);
+        let mut noise = Noise::of(&format!("restarts {seed}"));
+        let effects = play(&storm, |_| noise.unit() < 0.002);
         let said: Vec<_> = effects.iter().filter_map(asked_of_people).collect();
         within(gate.fleet_limit, said.iter().map(|said| said.at).collect());
+        within(gate.env_limit, said.iter().map(|said| said.at).collect());
+        let mut teams: BTreeMap<_, Vec<Time>> = BTreeMap::new();
+        for each in &said {
+            teams.entry(storm.policy.team(&each.deployment).cloned()).or_default().push(each.at);
+        }
+        assert!(teams.len() > 1, "one team is no test of teams");
+        teams.into_values().for_each(|said| within(gate.team_limit, said));
         let mut services: BTreeMap<_, Vec<&Recommendation>> = BTreeMap::new();
         for each in &said {
             services.entry(&each.deployment.service).or_default().push(each);
@@ -98,6 +106,19 @@ fn every_deployment_is_answered_and_everything_said_is_written_down() {
             let entry = (said.at, said.thread.clone(), said.action);
             assert!(written.contains(&entry), "not written down: {} {:?}", said.thread, said.action);
         }
+    });
+}
+
+#[test]
+fn what_is_held_is_written_down_once_for_each_reason() {
+    each_seed(&ROUGH, |_, storm| {
+        let mut held = BTreeSet::new();
+        for audit in play(&storm, |_| false).iter().filter_map(audit) {
+            if let AuditEvent::Held { reason, .. } = audit.event {
+                assert!(held.insert((audit.deployment.clone(), reason)), "{:?} twice for {reason:?}", audit.deployment);
+            }
+        }
+        assert!(!held.is_empty(), "nothing was held: it proves nothing");
     });
 }
 
@@ -182,6 +203,7 @@ fn time_never_goes_back() {
                 Effect::Recommend(said) => said.at,
                 Effect::Audit(audit) => audit.at,
                 Effect::Heartbeat(beat) => beat.at,
+                Effect::Drift(drift) => drift.at,
                 Effect::Accuracy(told) => told.at,
                 Effect::Automation(news) => news.at,
             };
@@ -217,7 +239,7 @@ fn a_quiet_fleet_stays_quiet() {
 }
 
 fn each_seed(climate: &Climate, mut law: impl FnMut(u64, Storm)) {
-    let seeds = std::env::var("STORMS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(3);
+    let seeds = std::env::var("STORMS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(5);
     for seed in 0..seeds {
         println!("seed {seed}");
         law(seed, climate.storm(seed));
@@ -347,8 +369,12 @@ fn regression(effect: &Effect) -> Option<&Recommendation> {
 /// Messages that want something done, as against those that tell what became of it.
 fn asked_of_people(effect: &Effect) -> Option<&Recommendation> {
     let follows = [Reason::NoAnswer, Reason::RollbackDidNotHelp];
+    // These may turn down what was said already, or stand in a first message.
+    let doubts = [Reason::ChangedSince, Reason::DeployedSince, Reason::ContextEvent];
     let new = |said: &&Recommendation| {
-        let follows = said.answer.is_some() || said.guardrails.reasons.iter().any(|reason| follows.contains(reason));
+        let reasons = &said.guardrails.reasons;
+        let turned = said.sequence > 0 && reasons.iter().any(|reason| doubts.contains(reason));
+        let follows = turned || said.answer.is_some() || reasons.iter().any(|reason| follows.contains(reason));
         matches!(said.lifecycle, Lifecycle::Issued | Lifecycle::Updated) && !follows
     };
     regression(effect).filter(|said| said.action != Action::None).filter(new)

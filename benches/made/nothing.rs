@@ -143,6 +143,7 @@ impl Watching<'_> {
             author: None,
             commit: None,
             url: None,
+            team: None,
             reversible: None,
         };
         self.tick_until(at);

@@ -5,7 +5,7 @@
 
 mod measured;
 
-use super::event::{Decision, Deployment, Feedback};
+use super::event::{Decision, Deployment, DeploymentKind, Feedback};
 use super::time::{Span, Time};
 pub use measured::{
     Accuracy, AutomationNews, Bin, Change, Grounds, Outcome, Row, Rung, Share95, Source, Tally, wilson,
@@ -20,6 +20,33 @@ pub enum Effect {
     Heartbeat(Box<Heartbeat>),
     Accuracy(Box<Accuracy>),
     Automation(Box<AutomationNews>),
+    Drift(Box<Drift>),
+}
+
+/// A service got worse over days, and nothing was deployed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drift {
+    pub at: Time,
+    pub env: Arc<str>,
+    pub service: Arc<str>,
+    /// The largest change first.
+    pub signals: Vec<Drifted>,
+}
+
+/// One signal's part in it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drifted {
+    /// The metric and its labels as one readable name.
+    pub signal: String,
+    /// UCUM, where a producer said it.
+    pub unit: Option<String>,
+    pub direction: Direction,
+    /// The level a week ago and now, in the signal's unit.
+    pub baseline: f64,
+    pub current: f64,
+    /// Relative, as `min_change` means it.
+    pub change: f64,
+    pub since: Time,
 }
 
 /// Alive, and what of: told every so often, whatever happens.
@@ -94,6 +121,24 @@ words! {
         /// It was found to be a regression too.
         Suspected = "suspected",
     }
+}
+
+/// A change made since the suspected one took effect: going back may take away what it stands on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stacked {
+    pub deployment: Arc<str>,
+    pub service: Arc<str>,
+    pub kind: DeploymentKind,
+    pub at: Time,
+}
+
+/// How far a new version has got while more and more instances take it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// Instances that run it.
+    pub carrying: u32,
+    /// Instances there are.
+    pub of: u32,
 }
 
 /// One of many regressions at once.
@@ -207,10 +252,20 @@ words! {
         Cooldown = "cooldown",
         /// The service's rate limit is used up.
         ServiceLimit = "service_limit",
+        /// The team's rate limit is used up.
+        TeamLimit = "team_limit",
+        /// The environment's rate limit is used up.
+        EnvLimit = "env_limit",
         /// The fleet's rate limit is used up.
         FleetLimit = "fleet_limit",
         /// The service went back and forth between two versions: another rollback would be the next turn.
         Flapping = "flapping",
+        /// Another setting of the service was changed since: nobody has run the old version with that.
+        ChangedSince = "changed_since",
+        /// Other services of the environment were deployed since: they may rely on the new version.
+        DeployedSince = "deployed_since",
+        /// More and more instances take the new version right now: going back would meet the rollout half-way.
+        RollingOut = "rolling_out",
         /// Many releases did a little each: going back by one would not undo it.
         SlowDegradation = "slow_degradation",
         /// Many services of the environment got worse at once: this one speaks for all of them.
@@ -334,6 +389,10 @@ pub struct Guardrails {
     pub cooldown_until: Option<Time>,
     /// In a storm: for whom it speaks, itself included.
     pub members: Vec<Member>,
+    /// The latest changes since the deployment in its environment; at most 10.
+    pub stacked: Vec<Stacked>,
+    /// While it is being rolled out.
+    pub rollout: Option<Rollout>,
     pub reasons: Vec<Reason>,
 }
 
@@ -418,6 +477,8 @@ words! {
     /// What became of a control message.
     pub enum Heard {
         Taken = "taken",
+        /// Taken; but the beginning of its time was learned from before it was told.
+        TakenLate = "taken_late",
         /// Said before; nothing changed.
         Repeated = "repeated",
         /// It speaks of a recommendation, deployment or scope nobody knows.

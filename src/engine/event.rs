@@ -116,17 +116,28 @@ pub struct Deployment {
     pub author: Option<Arc<str>>,
     pub url: Option<Arc<str>>,
     pub commit: Option<Arc<str>>,
+    /// Whose it is, where the producer said; else the configuration's rules say.
+    pub team: Option<Arc<str>>,
     /// `Some(false)` where going back is known to do harm (a migration).
     pub reversible: Option<bool>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum DeploymentKind {
-    Deploy,
-    Rollback,
-    Config,
-    Flag,
-    Infra,
+words! {
+    /// What was changed.
+    pub enum DeploymentKind {
+        Deploy = "deploy",
+        Rollback = "rollback",
+        Config = "config",
+        Flag = "flag",
+        Infra = "infra",
+    }
+}
+
+impl DeploymentKind {
+    /// A change of settings leaves the version in place that it was made on.
+    pub fn is_setting(self) -> bool {
+        matches!(self, DeploymentKind::Config | DeploymentKind::Flag | DeploymentKind::Infra)
+    }
 }
 
 /// People and other systems speaking to the daemon.
@@ -221,6 +232,18 @@ words! {
     }
 }
 
+words! {
+    /// What a window does.
+    pub enum WindowKind {
+        /// No change: a person decides.
+        Freeze = "freeze",
+        /// No word.
+        Mute = "mute",
+        /// Something else goes on that may explain a change.
+        Context = "context",
+    }
+}
+
 /// A stretch of time `[from, to)` declared for a scope.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Window {
@@ -243,10 +266,12 @@ impl Scope {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ContextKind {
-    TrafficEvent,
-    InfraChange,
-    DependencyIncident,
-    BusinessEvent,
+words! {
+    /// What happened that may explain a change.
+    pub enum ContextKind {
+        TrafficEvent = "traffic_event",
+        InfraChange = "infra_change",
+        DependencyIncident = "dependency_incident",
+        BusinessEvent = "business_event",
+    }
 }

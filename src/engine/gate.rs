@@ -4,30 +4,32 @@
 //! person must look" or holds it back for now; neither makes a regression less true, and nothing here judges evidence.
 //! Clean and inconclusive verdicts pass freely, once.
 
-mod budget;
+pub(in crate::engine) mod budget;
 mod flagged;
 mod quiet;
 pub(in crate::engine) mod recent;
 mod route;
 mod said;
+pub(in crate::engine) mod stack;
 pub(in crate::engine) mod storm;
 mod turns;
 mod windows;
 
 use super::earning::InForce;
-use super::effect::{Action, Guardrails, Heard, Reason, VerdictKind};
-use super::event::{Control, Deployment, Word};
-use super::policy::Policy;
+use super::effect::{Action, Guardrails, Heard, Reason, Rollout, VerdictKind};
+use super::event::{Control, Deployment, DeploymentKind, WindowKind, Word};
+use super::policy::{Caution, Policy};
 use super::time::Time;
 use flagged::Flagged;
 use quiet::Quiet;
 use route::{Route, route};
 use said::Said;
 use serde::{Deserialize, Serialize};
+use stack::Stack;
 use std::sync::Arc;
 use storm::{Storms, Weather};
 use turns::Turns;
-use windows::{Kind, Windows};
+use windows::Windows;
 
 /// What somebody wants to say.
 #[derive(Clone, Debug)]
@@ -41,6 +43,8 @@ pub struct Proposal<'a> {
     pub weighty: bool,
     /// It took several releases: the last one's version is no worse than the others'.
     pub slow: bool,
+    /// While it is being rolled out: how far it has got.
+    pub rollout: Option<Rollout>,
     /// How far the daemon may go there, and why.
     pub automation: InForce,
 }
@@ -62,6 +66,7 @@ pub struct Gate {
     flagged: Flagged,
     quiet: Quiet,
     turns: Turns,
+    stack: Stack,
     storms: Storms,
     /// Deployments before it are learned from, not spoken of.
     stale_before: Option<Time>,
@@ -82,7 +87,8 @@ impl Gate {
         self.windows.prune(policy, now);
         let weather = self.storms.note(policy, now, proposal);
         let flapping = self.turns.flapping(policy, deployment);
-        let mut route = route(&self.windows, &self.flagged, flapping, now, proposal);
+        let mut route = route(policy, &self.windows, &self.flagged, flapping, now, proposal);
+        self.doubt(policy, now, proposal, &mut route);
         if weather == Weather::Leads && route.action != Action::None {
             route.action = Action::Escalate;
             route.reasons.push(Reason::Storm);
@@ -102,9 +108,9 @@ impl Gate {
 
     pub fn hear(&mut self, policy: &Policy, now: Time, control: &Control) -> Heard {
         match &control.word {
-            Word::Freeze(window) => self.windows.declare(policy, now, Kind::Freeze, window),
-            Word::Mute(window) => self.windows.declare(policy, now, Kind::Mute, window),
-            Word::Context { window, .. } => self.windows.declare(policy, now, Kind::Context, window),
+            Word::Freeze(window) => self.windows.declare(policy, now, WindowKind::Freeze, window),
+            Word::Mute(window) => self.windows.declare(policy, now, WindowKind::Mute, window),
+            Word::Context { window, .. } => self.windows.declare(policy, now, WindowKind::Context, window),
             // What was said to somebody is the threads' affair, whether it was right is measured, and so are levels.
             Word::Approval { .. } | Word::Feedback { .. } | Word::Automation { .. } => Heard::Unknown,
         }
@@ -123,6 +129,7 @@ impl Gate {
     /// A deployment took effect.
     pub fn deployed(&mut self, deployment: &Deployment) {
         self.turns.deployed(deployment);
+        self.stack.deployed(deployment);
     }
 
     /// The thread that speaks for all in this environment's storm, if there is one.
@@ -132,9 +139,9 @@ impl Gate {
 
     /// Whether a thread that spoke may speak once more now; if so, it costs what speaking costs.
     pub fn spend(&mut self, policy: &Policy, now: Time, thread: &Arc<str>, deployment: &Deployment) -> bool {
-        let free = self.quiet.holds(&policy.gate, now, thread, deployment).is_none();
+        let free = self.quiet.holds(policy, now, thread, deployment).is_none();
         if free {
-            self.quiet.charge(&policy.gate, now, thread, deployment);
+            self.quiet.charge(policy, now, thread, deployment);
         }
         free
     }
@@ -146,7 +153,7 @@ impl Gate {
 
     /// Tokens left in the fleet's bucket.
     pub fn fleet_tokens(&self, policy: &Policy, now: Time) -> f64 {
-        self.quiet.fleet_tokens(&policy.gate, now)
+        self.quiet.fleet_tokens(policy, now)
     }
 
     /// Windows that hold now or later.
@@ -156,7 +163,33 @@ impl Gate {
 
     /// What was pushed out of memory by its limits: threads, cooldowns, buckets and flagged versions.
     pub fn forgotten(&self) -> u64 {
-        self.said.forgotten() + self.flagged.forgotten() + self.quiet.forgotten() + self.turns.forgotten()
+        let (said, flagged, stack) = (self.said.forgotten(), self.flagged.forgotten(), self.stack.forgotten());
+        said + flagged + stack + self.quiet.forgotten() + self.turns.forgotten()
+    }
+
+    /// What makes going back doubtful: it may turn a rollback down, as the policy has it, and is told in any case.
+    fn doubt(&self, policy: &Policy, now: Time, proposal: &Proposal, route: &mut Route) {
+        let deployment = proposal.deployment;
+        let stacked = self.stack.since(now, deployment);
+        let same = |own: bool| stacked.iter().any(|each| (each.service == deployment.service) == own);
+        let nowhere = deployment.kind == DeploymentKind::Deploy
+            && deployment.version.is_some()
+            && deployment.version == deployment.previous_version;
+        let gate = &policy.gate;
+        for (holds, caution, reason) in [
+            (nowhere, Caution::Escalate, Reason::NoPreviousVersion),
+            (self.stack.passes_irreversible(now, deployment), Caution::Escalate, Reason::Irreversible),
+            (same(true), gate.changed_since, Reason::ChangedSince),
+            (same(false), gate.deployed_since, Reason::DeployedSince),
+            (proposal.rollout.is_some(), gate.rolling_out, Reason::RollingOut),
+        ] {
+            if holds && caution == Caution::Escalate && !route.reasons.contains(&reason) {
+                route.reasons.push(reason);
+                if route.action == Action::Rollback {
+                    route.action = Action::Escalate;
+                }
+            }
+        }
     }
 
     /// The order of what holds a regression back.
@@ -168,7 +201,7 @@ impl Gate {
             Some(Reason::Superseded)
         } else if self.stale_before.is_some_and(|since| deployment.at < since) {
             Some(Reason::Stale)
-        } else if self.windows.muted(now, deployment) {
+        } else if self.windows.muted(policy, now, deployment) {
             Some(Reason::Mute)
         } else if route.action == Action::None {
             // In shadow nobody is asked for anything: it costs nothing and quiets nobody.
@@ -176,7 +209,7 @@ impl Gate {
         } else if weather == Weather::Joins {
             Some(Reason::Grouped)
         } else {
-            self.quiet.holds(&policy.gate, now, proposal.thread, deployment)
+            self.quiet.holds(policy, now, proposal.thread, deployment)
         }
     }
 
@@ -189,10 +222,12 @@ impl Gate {
         if leads {
             guardrails.members = self.storms.lead(policy, now, &thread, &proposal.deployment.env);
         }
+        guardrails.stacked = self.stack.since(now, proposal.deployment);
+        guardrails.rollout = proposal.rollout;
         if action != Action::None {
             guardrails.requires_approval = action == Action::Rollback;
             guardrails.expires = Some(now + policy.gate.expires);
-            guardrails.cooldown_until = Some(self.quiet.charge(&policy.gate, now, &thread, proposal.deployment));
+            guardrails.cooldown_until = Some(self.quiet.charge(policy, now, &thread, proposal.deployment));
         }
         Answer::Say { action, guardrails }
     }
@@ -219,6 +254,8 @@ fn plain(automation: InForce, reasons: Vec<Reason>) -> Guardrails {
         expires: None,
         cooldown_until: None,
         members: Vec::new(),
+        stacked: Vec::new(),
+        rollout: None,
         reasons,
     }
 }

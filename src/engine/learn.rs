@@ -2,17 +2,29 @@
 //!
 //! Called when a signal's first sample of a new minute arrives. Minutes become final when nothing can be late for them
 //! any more. Nothing is learned while the service is under watch; afterwards what was harmless is caught up on.
+//! From the time of a declared event nothing is ever learned.
 
 mod apart;
 
+use super::aside::Aside;
 use super::character::character;
 use super::detect::arms;
+use super::event::Scope;
 use super::fleet::Fleet;
 use super::policy::Policy;
+use super::signal::KEPT;
 use super::window::Minute;
 pub use apart::Table;
 
-pub fn roll(fleet: &mut Fleet, policy: &Policy, service: usize, signal: usize, minute: Minute, table: &mut Table) {
+pub fn roll(
+    fleet: &mut Fleet,
+    policy: &Policy,
+    aside: &Aside,
+    service: usize,
+    signal: usize,
+    minute: Minute,
+    table: &mut Table,
+) {
     let owner = &mut fleet.services[service];
     owner.settle(signal, minute - 1);
     if owner.watched > 0 {
@@ -21,16 +33,37 @@ pub fn roll(fleet: &mut Fleet, policy: &Policy, service: usize, signal: usize, m
     let upto = minute - lateness(policy);
     let judged = &mut owner.signals[signal];
     let character = character(policy, &judged.metric, judged.class);
+    let stretches = aside.of(&owner.env, &owner.name, upto.saturating_sub(KEPT as Minute));
     for track in &mut judged.tracks {
+        // Nobody learns from the time of an event: the baseline goes round it as round a regression.
+        for &(from, to) in stretches.iter().filter(|(from, _)| *from < upto) {
+            if to > track.baseline.learned {
+                track.baseline.learn(&track.total, from, judged.class, character.worse);
+                track.baseline.skip(to.min(upto));
+            }
+        }
         track.baseline.learn(&track.total, upto, judged.class, character.worse);
     }
-    apart::learn(owner, signal, upto - 1, character.worse, table);
+    if stretches.iter().any(|&(from, to)| from < upto && upto <= to) {
+        judged.learned_apart = judged.learned_apart.max(upto - 1);
+    } else {
+        apart::learn(owner, signal, upto - 1, character.worse, table);
+    }
+}
+
+/// Whether any of the services that a scope covers has learned of a minute already.
+pub fn has_learned(fleet: &Fleet, scope: &Scope, minute: Minute) -> bool {
+    let covered = fleet.services.iter().filter(|service| scope.covers(&service.env, &service.name));
+    covered
+        .flat_map(|service| &service.signals)
+        .flat_map(|signal| &signal.tracks)
+        .any(|track| track.total.at(minute).is_some() && track.baseline.learned > minute)
 }
 
 /// Brings every signal of a service up to date, before a watch stops the learning.
-pub fn catch_up(fleet: &mut Fleet, policy: &Policy, service: usize, minute: Minute, table: &mut Table) {
+pub fn catch_up(fleet: &mut Fleet, policy: &Policy, aside: &Aside, service: usize, minute: Minute, table: &mut Table) {
     for signal in 0..fleet.services[service].signals.len() {
-        roll(fleet, policy, service, signal, minute, table);
+        roll(fleet, policy, aside, service, signal, minute, table);
     }
 }
 

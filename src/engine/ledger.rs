@@ -1,7 +1,7 @@
 //! The ledger: what each release did to each signal, so that many small steps are seen when they add up.
 //!
-//! A sum counts when it passes the budget, is far beyond what the steps scatter by, comes from many releases, and is
-//! what the level at the same time of day has really gained: seasons and drift between releases come out even there.
+//! A sum counts when the level at the same time of day has gained more than the budget, and the steps of many releases,
+//! far beyond what they scatter by, account for that: seasons and drift between releases come out even there.
 //! It measures nothing itself and asks no guardrail.
 
 use super::detect::steps::Step;
@@ -99,7 +99,9 @@ fn sum(policy: &Policy, entries: &[Entry], step: &Step) -> Option<Sum> {
     let sum: f64 = steps.iter().sum();
     let (up, size) = (sum > 0.0, sum.abs());
     let gained = (last.before + last.step - first.before) * sum.signum();
-    let (from, to) = (step.scale.value(first.before), step.scale.value(first.before + sum));
+    // Two levels are known far better than a sum of as many differences as there were releases: the sum says whose it
+    // is, the levels how much it is.
+    let (from, to) = (step.scale.value(first.before), step.scale.value(last.before + last.step));
     let change = step.scale.relative_change(from, to).abs();
     let one = steps.iter().map(|each| each * sum.signum()).fold(0.0, f64::max);
     let along = steps.iter().filter(|each| **each * sum > 0.0).count() as f64;
@@ -194,6 +196,16 @@ mod tests {
         let told = play(6, &levels);
         let expected = (0..12).map(|n| (n == 8).then_some(9));
         assert_eq!(told, expected.collect::<Vec<_>>(), "at the first budget's worth between alike times of day");
+    }
+
+    #[test]
+    fn levels_say_how_much_it_is_where_steps_are_measured_badly() {
+        // Every step is measured a third too large: the fifth release would pass the budget by that alone.
+        let large: Vec<_> = (0..12).map(|n| (f64::from(n) * 0.015, f64::from(n) * 0.015 + 0.024)).collect();
+        assert_eq!(play(6, &large).iter().position(Option::is_some), Some(8));
+        // And a fifth too small: by the levels it is as much as it is.
+        let small: Vec<_> = (0..12).map(|n| (f64::from(n) * 0.015, f64::from(n) * 0.015 + 0.012)).collect();
+        assert_eq!(play(6, &small).iter().position(Option::is_some), Some(8));
     }
 
     #[test]

@@ -5,10 +5,12 @@
 
 use super::accuracy::Labelled;
 use super::effect::{Accuracy, Audit, AuditEvent, AutomationNews, Effect, FeedbackLabel, Heard, Recommendation};
-use super::event::{About, Control, Deployment, Feedback, Word};
+use super::entry::publish;
+use super::event::{About, ContextKind, Control, Deployment, Feedback, Window, Word};
 use super::policy::Policy;
 use super::time::Time;
-use super::{Engine, publish};
+use super::window::minute_of;
+use super::{Engine, learn};
 use std::sync::Arc;
 
 impl Engine {
@@ -37,7 +39,8 @@ impl Engine {
                 effects.push(heard(now, control, outcome));
                 news.into_iter().for_each(|news| announce(news, effects));
             }
-            Word::Freeze(_) | Word::Mute(_) | Word::Context { .. } => {
+            Word::Context { window, kind } => self.event(policy, now, control, (window, *kind), effects),
+            Word::Freeze(_) | Word::Mute(_) => {
                 let outcome = self.gate.hear(policy, now, control);
                 effects.push(heard(now, control, outcome));
             }
@@ -84,6 +87,28 @@ impl Engine {
         if self.cases.is_due(policy, now) {
             let rungs = self.earning.rungs(policy, &self.cases);
             effects.push(Effect::Accuracy(Box::new(self.cases.report(policy, now, rungs))));
+        }
+    }
+
+    /// An event that may explain what was seen: its time is not learned from, and open threads hear of it.
+    fn event(
+        &mut self,
+        policy: &Policy,
+        now: Time,
+        control: &Control,
+        (window, kind): (&Window, ContextKind),
+        effects: &mut Vec<Effect>,
+    ) {
+        let outcome = self.gate.hear(policy, now, control);
+        if outcome != Heard::Taken {
+            return effects.push(heard(now, control, outcome));
+        }
+        self.aside.declare(&window.scope, window.from, window.to);
+        let late = learn::has_learned(&self.fleet, &window.scope, minute_of(window.from));
+        effects.push(heard(now, control, if late { Heard::TakenLate } else { Heard::Taken }));
+        let by = control.by.as_deref().unwrap_or("nobody");
+        for message in self.threads.explained(now, window, kind, by) {
+            self.tell(policy, now, control.at, message, effects);
         }
     }
 

@@ -4,7 +4,9 @@
 //! is written in a file is the shell's affair.
 
 use super::effect::Automation;
-use super::time::Span;
+use super::event::{Deployment, WindowKind};
+use super::time::{Span, Time};
+use std::fmt;
 use std::sync::Arc;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +21,9 @@ pub struct Policy {
     pub automation: Vec<AutomationRule>,
     /// First match wins; no match means that anybody may approve, and one is enough.
     pub approvals: Vec<ApprovalRule>,
+    /// First match wins; a deployment that names its team needs no rule.
+    pub teams: Vec<TeamRule>,
+    pub windows: Vec<RecurringWindow>,
     pub gate: GatePolicy,
     pub privacy: Privacy,
     pub limits: Limits,
@@ -126,11 +131,65 @@ pub struct ApprovalRule {
     pub escalate_to: Option<Arc<str>>,
 }
 
+/// Whose a service is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TeamRule {
+    pub service: Glob,
+    pub env: Glob,
+    pub team: Arc<str>,
+}
+
+/// A window that comes again and again.
+#[derive(Clone, Debug)]
+pub struct RecurringWindow {
+    pub kind: WindowKind,
+    pub service: Glob,
+    pub env: Glob,
+    pub calendar: Arc<dyn Calendar>,
+}
+
+/// When something holds again and again: a pure function of time, from whoever knows cron and time zones.
+pub trait Calendar: fmt::Debug + Send + Sync {
+    /// The first occurrence `[from, to)` that ends after `at`; none where none is to come.
+    fn next(&self, at: Time) -> Option<(Time, Time)>;
+
+    /// All that it is made from: two calendars of the same text give the same answers.
+    fn text(&self) -> &str;
+}
+
+impl PartialEq for RecurringWindow {
+    fn eq(&self, other: &RecurringWindow) -> bool {
+        let plain = |window: &RecurringWindow| (window.kind, window.service.clone(), window.env.clone());
+        plain(self) == plain(other) && self.calendar.text() == other.calendar.text()
+    }
+}
+
+impl RecurringWindow {
+    /// Whether it holds for a deployment's service at some moment of `[since, now]`.
+    pub fn holds(&self, kind: WindowKind, deployment: &Deployment, since: Time, now: Time) -> bool {
+        let fits = self.kind == kind && self.env.matches(&deployment.env) && self.service.matches(&deployment.service);
+        fits && self.calendar.next(since).is_some_and(|(from, _)| from <= now)
+    }
+}
+
+/// What a doubt about going back leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caution {
+    /// It is told beside the rollback.
+    Name,
+    /// It turns the rollback down: a person decides.
+    Escalate,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct GatePolicy {
     /// After a recommendation, how long the same service and environment stays quiet.
     pub cooldown: Span,
     pub service_limit: RateLimit,
+    /// For each team.
+    pub team_limit: RateLimit,
+    /// For each environment.
+    pub env_limit: RateLimit,
     pub fleet_limit: RateLimit,
     /// How long a recommendation stands before it expires.
     pub expires: Span,
@@ -141,6 +200,12 @@ pub struct GatePolicy {
     pub storm_window: Span,
     /// Two versions that take turns within this time are flapping.
     pub flapping: Span,
+    /// Other services of the environment were deployed since.
+    pub deployed_since: Caution,
+    /// A setting of the same service was changed since.
+    pub changed_since: Caution,
+    /// More and more instances take the version right now.
+    pub rolling_out: Caution,
 }
 
 /// A token bucket: `burst` at once, refilled at `per_hour`.
@@ -188,15 +253,22 @@ impl Default for Policy {
             },
             automation: Vec::new(),
             approvals: Vec::new(),
+            teams: Vec::new(),
+            windows: Vec::new(),
             gate: GatePolicy {
                 cooldown: Span::minutes(30),
                 service_limit: RateLimit { burst: 2, per_hour: 1.0 },
+                team_limit: RateLimit { burst: 10, per_hour: 10.0 },
+                env_limit: RateLimit { burst: 10, per_hour: 10.0 },
                 fleet_limit: RateLimit { burst: 10, per_hour: 10.0 },
                 expires: Span::HOUR,
                 update_every: Span::minutes(10),
                 storm_size: 8,
                 storm_window: Span::minutes(10),
                 flapping: Span(6 * Span::HOUR.0),
+                deployed_since: Caution::Name,
+                changed_since: Caution::Escalate,
+                rolling_out: Caution::Name,
             },
             privacy: Privacy { mask_addresses: false, mask_dead_letters: true },
             limits: Limits { services: 10_000, signals: 50_000, series: 200_000, watches: 1_000, windows: 1_000 },
@@ -221,6 +293,16 @@ impl Policy {
     pub fn approval(&self, env: &str, service: &str) -> ApprovalRule {
         let rule = self.approvals.iter().find(|rule| rule.env.matches(env) && rule.service.matches(service));
         rule.cloned().unwrap_or_default()
+    }
+
+    /// Whose a deployment is: as its producer said, else as the rules say.
+    pub fn team<'a>(&'a self, deployment: &'a Deployment) -> Option<&'a Arc<str>> {
+        let rules = || {
+            let fits =
+                |rule: &&TeamRule| rule.env.matches(&deployment.env) && rule.service.matches(&deployment.service);
+            self.teams.iter().find(fits).map(|rule| &rule.team)
+        };
+        deployment.team.as_ref().or_else(rules)
     }
 }
 

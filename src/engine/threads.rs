@@ -7,8 +7,8 @@
 mod answers;
 mod thread;
 
-use super::effect::{Action, Evidence, Heard, Lifecycle, Recommendation};
-use super::event::{Decision, Deployment, DeploymentKind};
+use super::effect::{Action, Evidence, Heard, Lifecycle, Recommendation, Rollout};
+use super::event::{ContextKind, Decision, Deployment, DeploymentKind, Window};
 use super::gate::recent::Recent;
 use super::policy::Policy;
 use super::time::Time;
@@ -72,21 +72,24 @@ impl Threads {
         now: Time,
         id: &Arc<str>,
         found: &Verdict,
+        rollout: Option<Rollout>,
         may_speak: impl FnOnce(&Deployment) -> bool,
     ) -> Option<Recommendation> {
-        self.with(id, |thread| thread.refresh(policy, now, found, may_speak))
+        self.with(id, |thread| thread.refresh(policy, now, found, rollout, may_speak))
     }
 
-    /// A deployment took effect: what it means for the open threads of its service.
+    /// A deployment took effect: what it means for the open threads of its environment.
     pub fn deployed(&mut self, now: Time, policy: &Policy, deployment: &Deployment) -> Vec<Recommendation> {
-        let same = |about: &Deployment| {
-            (&about.env, &about.service) == (&deployment.env, &deployment.service)
-                && about.id != deployment.id
-                && about.at <= deployment.at
-        };
-        let open = self.open.iter().map(|(_, id)| id.clone());
-        let ids: Vec<_> = open.filter(|id| self.known.get(id).is_some_and(|t| same(&t.said.deployment))).collect();
+        let near =
+            |about: &Deployment| about.env == deployment.env && about.id != deployment.id && about.at <= deployment.at;
+        let ids = self.open_about(near);
         ids.iter().filter_map(|id| self.with(id, |thread| thread.deployed(policy, now, deployment))).collect()
+    }
+
+    /// Somebody declared what may have caused it: what that means for the open threads it covers.
+    pub fn explained(&mut self, now: Time, window: &Window, kind: ContextKind, by: &str) -> Vec<Recommendation> {
+        let ids = self.open_about(|about| window.scope.covers(&about.env, &about.service));
+        ids.iter().filter_map(|id| self.with(id, |thread| thread.explained(now, window, kind, by))).collect()
     }
 
     /// Somebody approves or rejects.
@@ -153,6 +156,11 @@ impl Threads {
         self.open.len()
     }
 
+    fn open_about(&self, fits: impl Fn(&Deployment) -> bool) -> Vec<Arc<str>> {
+        let open = self.open.iter().map(|(_, id)| id);
+        open.filter(|id| self.known.get(*id).is_some_and(|thread| fits(&thread.said.deployment))).cloned().collect()
+    }
+
     fn with(
         &mut self,
         id: &Arc<str>,
@@ -172,6 +180,12 @@ impl Threads {
 fn takes_back(deployment: &Deployment, other: &Deployment) -> bool {
     let back = deployment.version.is_some() && deployment.version == other.previous_version;
     deployment.kind == DeploymentKind::Rollback || back
+}
+
+/// Whether a deployment takes another one's place, rather than standing on top of it: a setting leaves the version.
+fn replaces(deployment: &Deployment, other: &Deployment) -> bool {
+    let same = deployment.service == other.service;
+    same && (takes_back(deployment, other) || !deployment.kind.is_setting() || other.kind.is_setting())
 }
 
 /// The first minute that lies wholly after a change and after what starting up excuses.

@@ -5,7 +5,9 @@
 //! look counted: a union bound. Whether it may be said is the gate's affair.
 
 use super::detect::{ByHorizon, Findings};
-use super::effect::{Considered, Coverage, Evidence, Lack, LogEvidence, Method, Share, Standing, VerdictKind};
+use super::effect::{
+    Considered, Coverage, Evidence, Guardrails, Lack, LogEvidence, Method, Rollout, Share, Standing, VerdictKind,
+};
 use super::event::Deployment;
 use super::ledger::Sum;
 use super::time::{Span, Time};
@@ -136,6 +138,21 @@ pub fn summary(deployment: &Deployment, verdict: &Verdict, considered: &[Conside
             format!("{subject}: can't tell, {}", lack.map_or("not enough data", |lack| lack.word()).replace('_', " "))
         }
     }
+}
+
+/// What makes going back doubtful, for the end of the sentence: the latest setting by name, others by their number.
+pub fn doubts(deployment: &Deployment, guardrails: &Guardrails) -> String {
+    let (own, others): (Vec<_>, Vec<_>) =
+        guardrails.stacked.iter().partition(|each| each.service == deployment.service);
+    let setting = own.first().map(|each| format!("; {} {} changed since", each.kind.word(), each.deployment));
+    let others = match others.as_slice() {
+        [] => None,
+        [one] => Some(format!("; {} ({}) deployed since", one.service, one.deployment)),
+        several => Some(format!("; {} others deployed since", several.len())),
+    };
+    let rolling =
+        guardrails.rollout.map(|Rollout { carrying, of }| format!("; still rolling out, {carrying} of {of} instances"));
+    [setting, others, rolling].into_iter().flatten().collect()
 }
 
 /// The others that could have done it and did not, by name: three of them, and how many more.

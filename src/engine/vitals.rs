@@ -1,6 +1,7 @@
 //! What can be seen of the engine from outside, for metrics: levels and counters, and nothing that decides.
 
 use super::fleet::Full;
+use super::policy::Policy;
 use super::series::Taken;
 use super::time::Time;
 use serde::{Deserialize, Serialize};
@@ -62,5 +63,16 @@ impl From<Result<Taken, Full>> for Counted {
             Ok(Taken::Late) => Counted::Late,
             Err(Full) => Counted::Overflow,
         }
+    }
+}
+
+/// Why a fact is dropped for its time, if it is: too late for its minute, or from a clock that runs ahead.
+pub fn out_of_time(policy: &Policy, now: Time, at: Time) -> Option<Counted> {
+    if at > now + policy.watch.ahead {
+        Some(Counted::Ahead)
+    } else if at < now - policy.watch.lateness {
+        Some(Counted::Late)
+    } else {
+        None
     }
 }

@@ -143,6 +143,7 @@ mod tests {
             author: None,
             url: None,
             commit: None,
+            team: None,
             reversible: None,
         };
         Watch::open(deployment, "t".into(), Span::HOUR, 1.0, Time(at))

@@ -12,6 +12,7 @@ mod mask;
 mod section;
 #[cfg(test)]
 mod tests;
+mod windows;
 
 use crate::engine::policy::Policy;
 use crate::engine::time::Span;

@@ -240,7 +240,9 @@ mod tests {
                             self.held.push(reason);
                         }
                     }
-                    Cause::Effect(Effect::Heartbeat(_) | Effect::Accuracy(_) | Effect::Automation(_)) => {}
+                    Cause::Effect(
+                        Effect::Heartbeat(_) | Effect::Drift(_) | Effect::Accuracy(_) | Effect::Automation(_),
+                    ) => {}
                     Cause::DeadLetter(reason) => panic!("{}: {}", reason.word(), message.payload),
                 }
             }

@@ -191,6 +191,7 @@ impl Pump {
                     (&self.topics.recommendations, said.at, outbound::recommendation(said, &self.stamp))
                 }
                 Effect::Heartbeat(beat) => (&self.topics.audit, beat.at, outbound::heartbeat(beat, &self.stamp)),
+                Effect::Drift(drift) => (&self.topics.audit, drift.at, outbound::drift(drift, &self.stamp)),
                 Effect::Accuracy(told) => (&self.topics.audit, told.at, outbound::accuracy(told, &self.stamp)),
                 Effect::Automation(news) => (&self.topics.audit, news.at, outbound::automation(news, &self.stamp)),
                 Effect::Audit(audit) => (&self.topics.audit, audit.at, outbound::audit(audit, &self.stamp)),

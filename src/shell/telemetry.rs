@@ -73,6 +73,7 @@ pub struct Metrics {
     lifecycle: IntCounterVec,
     threads: IntGauge,
     heartbeat: Gauge,
+    drifts: IntCounter,
     silent_services: IntGauge,
     input_silent: GaugeVec,
     control_words: IntCounterVec,
@@ -122,6 +123,7 @@ impl Metrics {
             recommendations: new.counters("recommendations_total", "Recommendations issued.", &["action", "verdict"]),
             lifecycle: new.counters("thread_messages_total", "Messages of recommendation threads.", &["lifecycle"]),
             threads: new.int_gauge("threads_open", "Recommendations that still ask for something."),
+            drifts: new.counter("drifts_total", "Services that got worse over days while nothing was deployed."),
             heartbeat: new.gauge("heartbeat_timestamp_seconds", "The event time of the last heartbeat."),
             silent_services: new.int_gauge("silent_services", "Services that fell silent within the last day."),
             input_silent: new.gauges("input_silent", "Nothing came for five minutes: 1 or 0.", &["kind"]),
@@ -250,6 +252,7 @@ impl Metrics {
                     self.input_silent.with_label_values(&[kind]).set(f64::from(u8::from(silent)));
                 }
             }
+            Effect::Drift(_) => self.drifts.inc(),
             Effect::Audit(Audit { event: AuditEvent::Heard { word, outcome, .. }, .. }) => {
                 self.control_words.with_label_values(&[word, outcome.word()]).inc();
             }

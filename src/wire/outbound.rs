@@ -8,6 +8,7 @@ mod audit;
 mod automation;
 mod cloud_event;
 mod dead_letter;
+mod drift;
 mod heartbeat;
 mod recommendation;
 
@@ -15,6 +16,7 @@ pub use accuracy::accuracy;
 pub use audit::audit;
 pub use automation::automation;
 pub use dead_letter::{Position, dead_letter};
+pub use drift::drift;
 pub use heartbeat::heartbeat;
 pub use recommendation::recommendation;
 

@@ -6,7 +6,7 @@ use regressd::engine::event::{Decision, Deployment, DeploymentKind, Feedback};
 use regressd::engine::time::{Span, Time};
 use regressd::wire::inbound::{RejectReason, Rejected};
 use regressd::wire::outbound::{
-    Message, Position, Stamp, accuracy, audit, automation, dead_letter, heartbeat, recommendation,
+    Message, Position, Stamp, accuracy, audit, automation, dead_letter, drift, heartbeat, recommendation,
 };
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -91,6 +91,21 @@ fn heartbeats() {
         silent_services: vec![("prod".into(), "checkout".into())],
     };
     check("heartbeat", &heartbeat(&beat, &stamp()));
+}
+
+#[test]
+fn drifts() {
+    let drifted = Drifted {
+        signal: "memory_bytes".into(),
+        unit: Some("By".into()),
+        direction: Direction::Increase,
+        baseline: 5e8,
+        current: 7.5e8,
+        change: 0.5,
+        since: BEGIN - Span::DAY,
+    };
+    let told = Drift { at: BEGIN, env: "prod".into(), service: "checkout".into(), signals: vec![drifted] };
+    check("drift", &drift(&told, &stamp()));
 }
 
 #[test]
@@ -230,6 +245,13 @@ fn regression() -> Recommendation {
             expires: Some(BEGIN + Span::HOUR),
             cooldown_until: Some(BEGIN + Span::minutes(30)),
             members: Vec::new(),
+            stacked: vec![Stacked {
+                deployment: "deploy-7790".into(),
+                service: "cart".into(),
+                kind: DeploymentKind::Deploy,
+                at: BEGIN - Span::MINUTE,
+            }],
+            rollout: Some(Rollout { carrying: 3, of: 8 }),
             reasons: Vec::new(),
         },
         considered: Vec::new(),
@@ -319,6 +341,8 @@ fn clean() -> Recommendation {
             expires: None,
             cooldown_until: None,
             members: Vec::new(),
+            stacked: Vec::new(),
+            rollout: None,
             reasons: vec![Reason::Shadow],
         },
         ..regression()
@@ -351,6 +375,7 @@ fn deployment() -> Deployment {
         author: None,
         url: None,
         commit: None,
+        team: None,
         reversible: None,
     }
 }

@@ -6,8 +6,11 @@
 use crate::series;
 use regressd::engine::effect::Automation;
 use regressd::engine::event::*;
-use regressd::engine::policy::{ApprovalRule, AutomationRule, Bar, Glob, Policy, RateLimit, SignalRule, Worse};
+use regressd::engine::policy::{
+    ApprovalRule, AutomationRule, Bar, Caution, Glob, Policy, RateLimit, RecurringWindow, SignalRule, Worse,
+};
 use regressd::engine::time::{Span, Time};
+use regressd::shell::calendar::Recurring;
 
 /// Monday, 2026-09-21 00:00 UTC: stories tell times from here.
 pub const START: Time = Time(1_789_948_800_000);
@@ -192,6 +195,7 @@ fn deployment(at: Time, rest: &mut Words) -> Deployment {
         author: None,
         url: None,
         commit: None,
+        team: None,
         reversible: None,
     };
     while let Some(option) = rest.optional() {
@@ -200,6 +204,7 @@ fn deployment(at: Time, rest: &mut Words) -> Deployment {
             "id" => deployment.id = rest.next("an id").into(),
             "env" => deployment.env = rest.next("an environment").into(),
             "instances" => deployment.instances = rest.next("instances").split(',').map(Into::into).collect(),
+            "team" => deployment.team = Some(rest.next("a team").into()),
             "irreversible" => deployment.reversible = Some(false),
             "effective" => deployment.at = time(rest.next("a time"), rest.line),
             "kind" => {
@@ -259,6 +264,7 @@ fn configure(policy: &mut Policy, rest: &mut Words) {
         "detection.false_alarm_rate" => policy.detection.false_alarm_rate = rest.number(),
         "detection.false_alarms_per_week" => policy.detection.false_alarms_per_week = rest.number(),
         "gate.cooldown" => policy.gate.cooldown = rest.span(),
+        "window" => policy.windows.push(recurring(rest)),
         "approvals" => policy.approvals.push(approvals(rest)),
         "gate.update_every" => policy.gate.update_every = rest.span(),
         "gate.storm_size" => policy.gate.storm_size = rest.number() as usize,
@@ -267,6 +273,11 @@ fn configure(policy: &mut Policy, rest: &mut Words) {
         "gate.expires" => policy.gate.expires = rest.span(),
         "gate.service_limit" => policy.gate.service_limit = rate(rest),
         "gate.fleet_limit" => policy.gate.fleet_limit = rate(rest),
+        "gate.env_limit" => policy.gate.env_limit = rate(rest),
+        "gate.team_limit" => policy.gate.team_limit = rate(rest),
+        "gate.deployed_since" => policy.gate.deployed_since = caution(rest),
+        "gate.changed_since" => policy.gate.changed_since = caution(rest),
+        "gate.rolling_out" => policy.gate.rolling_out = caution(rest),
         "limits.windows" => policy.limits.windows = rest.number() as usize,
         "limits.watches" => policy.limits.watches = rest.number() as usize,
         "limits.services" => policy.limits.services = rest.number() as usize,
@@ -291,6 +302,24 @@ fn approvals(rest: &mut Words) -> ApprovalRule {
         }
     }
     rule
+}
+
+/// `KIND "CRON" ZONE SPAN [SERVICE]`
+fn recurring(rest: &mut Words) -> RecurringWindow {
+    let kind = rest.next("a kind");
+    let kind = WindowKind::from_word(kind).unwrap_or_else(|| panic!("no kind of window: {kind}"));
+    let calendar = Recurring::new(rest.next("a cron expression"), rest.next("a zone"), rest.span());
+    let calendar = calendar.unwrap_or_else(|error| panic!("{error} in: {}", rest.line));
+    let service = Glob(rest.optional().unwrap_or("*").into());
+    RecurringWindow { kind, service, env: Glob("*".into()), calendar: std::sync::Arc::new(calendar) }
+}
+
+fn caution(rest: &mut Words) -> Caution {
+    match rest.next("name or escalate") {
+        "name" => Caution::Name,
+        "escalate" => Caution::Escalate,
+        other => panic!("neither name nor escalate: {other} in: {}", rest.line),
+    }
 }
 
 /// `BURST PER_HOUR`

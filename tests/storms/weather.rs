@@ -6,7 +6,7 @@ use crate::noise::Noise;
 use regressd::engine::effect::Automation;
 use regressd::engine::event::*;
 use regressd::engine::fingerprint::thread_id;
-use regressd::engine::policy::{ApprovalRule, AutomationRule, Bar, Glob, Policy, RateLimit};
+use regressd::engine::policy::{ApprovalRule, AutomationRule, Bar, Glob, Policy, RateLimit, TeamRule};
 use regressd::engine::time::{Span, Time};
 use std::sync::Arc;
 
@@ -95,12 +95,18 @@ impl Climate {
         policy.gate.cooldown = Span::minutes(10);
         policy.gate.service_limit = RateLimit { burst: 10, per_hour: 10.0 };
         policy.gate.fleet_limit = RateLimit { burst: 20, per_hour: 40.0 };
-        // One of the three is tight, lest the tightest of all hides a leak in the others.
-        match seed % 3 {
+        policy.gate.env_limit = policy.gate.fleet_limit;
+        policy.gate.team_limit = policy.gate.fleet_limit;
+        // One of them is tight, lest the tightest of all hides a leak in the others.
+        match seed % 5 {
             0 => policy.gate.cooldown = Span::minutes(45),
             1 => policy.gate.service_limit = RateLimit { burst: 1, per_hour: 1.5 },
-            _ => policy.gate.fleet_limit = RateLimit { burst: 3, per_hour: 4.0 },
+            2 => policy.gate.fleet_limit = RateLimit { burst: 3, per_hour: 4.0 },
+            3 => policy.gate.env_limit = RateLimit { burst: 3, per_hour: 4.0 },
+            _ => policy.gate.team_limit = RateLimit { burst: 2, per_hour: 2.0 },
         }
+        let [service, env] = [name(0), "*".into()].map(|glob| Glob(glob.into()));
+        policy.teams.push(TeamRule { service, env, team: "first".into() });
         for service in 0..self.services {
             let level = match noise.below(8) {
                 0 if self.people => Automation::Shadow,
@@ -133,6 +139,7 @@ impl Climate {
                 author: None,
                 url: None,
                 commit: None,
+                team: (service == 1).then(|| "second".into()),
                 reversible: (odd == 4).then_some(false),
             };
             let factor = if noise.unit() < self.harm { 3.0 } else { 1.0 };

@@ -57,6 +57,8 @@ fn message(id: &str, lifecycle: Lifecycle, answer: Option<Answer>) -> Recommenda
             expires: None,
             cooldown_until: None,
             members: Vec::new(),
+            stacked: Vec::new(),
+            rollout: None,
             reasons: Vec::new(),
         },
         considered: Vec::new(),

@@ -69,7 +69,7 @@ pub fn steps(fleet: &Fleet, policy: &Policy, service: usize, deployment: &Deploy
 }
 
 /// The mean without the outer fifths, and its standard error.
-fn level(ring: &Ring, scale: &Scale, from: Minute, to: Minute) -> Option<(f64, f64)> {
+pub fn level(ring: &Ring, scale: &Scale, from: Minute, to: Minute) -> Option<(f64, f64)> {
     let mut values: Vec<f64> =
         ring.between(from, to).filter_map(|bin| bin.value()).map(|value| scale.of(value)).collect();
     if values.len() < ENOUGH {

@@ -8,6 +8,7 @@ use super::windows::Windows;
 use crate::engine::effect::{Action, Automation, Grounds, Reason};
 use crate::engine::event::DeploymentKind;
 use crate::engine::gate::Proposal;
+use crate::engine::policy::Policy;
 use crate::engine::time::Time;
 
 /// A way that is open, and what closed the others.
@@ -17,7 +18,14 @@ pub struct Route {
     pub reasons: Vec<Reason>,
 }
 
-pub fn route(windows: &Windows, flagged: &Flagged, flapping: bool, now: Time, proposal: &Proposal) -> Route {
+pub fn route(
+    policy: &Policy,
+    windows: &Windows,
+    flagged: &Flagged,
+    flapping: bool,
+    now: Time,
+    proposal: &Proposal,
+) -> Route {
     let deployment = proposal.deployment;
     let level = proposal.automation.level;
     let mut reasons = Vec::new();
@@ -29,10 +37,10 @@ pub fn route(windows: &Windows, flagged: &Flagged, flapping: bool, now: Time, pr
     if proposal.automation.grounds == Grounds::Demoted {
         reasons.push(Reason::Demoted);
     }
-    if windows.frozen(now, deployment) {
+    if windows.frozen(policy, now, deployment) {
         reasons.push(Reason::Freeze);
     }
-    if windows.explained(now, deployment) {
+    if windows.explained(policy, now, deployment) {
         reasons.push(Reason::ContextEvent);
     }
     if deployment.reversible == Some(false) {

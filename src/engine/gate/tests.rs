@@ -21,6 +21,7 @@ pub fn deployment(service: &str, id: &str, at: Time) -> Deployment {
         author: None,
         url: None,
         commit: None,
+        team: None,
         reversible: None,
     }
 }
@@ -42,7 +43,16 @@ fn policy(level: Automation) -> Policy {
 fn propose<'a>(policy: &Policy, deployment: &'a Deployment, verdict: VerdictKind) -> Proposal<'a> {
     let level = policy.automation(&deployment.env, &deployment.service).level;
     let automation = InForce { level, grounds: Grounds::Configured };
-    Proposal { thread: &deployment.id, deployment, verdict, superseded: false, weighty: true, slow: false, automation }
+    Proposal {
+        thread: &deployment.id,
+        deployment,
+        verdict,
+        superseded: false,
+        weighty: true,
+        slow: false,
+        rollout: None,
+        automation,
+    }
 }
 
 /// The answer in short: the action or the hold, then its reasons.
@@ -88,6 +98,8 @@ fn a_rollback_comes_with_its_guardrails() {
         expires: Some(minutes(65)),
         cooldown_until: Some(minutes(35)),
         members: vec![],
+        stacked: vec![],
+        rollout: None,
         reasons: vec![],
     };
     assert_eq!(answer, Answer::Say { action: Action::Rollback, guardrails });

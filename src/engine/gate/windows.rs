@@ -1,20 +1,13 @@
 //! What people declared: freezes, mutes and events that may explain a change.
 //!
-//! Windows come from control messages and are forgotten once they can no longer matter. What a window does to a
-//! recommendation is the gate's affair.
+//! Windows come from control messages and are forgotten once they can no longer matter; those that come again and again
+//! stand in the policy. What a window does to a recommendation is the gate's affair.
 
 use crate::engine::effect::Heard;
-use crate::engine::event::{Deployment, Window};
+use crate::engine::event::{Deployment, Window, WindowKind as Kind};
 use crate::engine::policy::Policy;
 use crate::engine::time::{Span, Time};
 use serde::{Deserialize, Serialize};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Kind {
-    Freeze,
-    Mute,
-    Context,
-}
 
 /// At most `policy.limits.windows`: about 200 bytes each, and every question looks at all of them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -46,19 +39,22 @@ impl Windows {
     }
 
     /// Is speaking of this deployment muted now?
-    pub fn muted(&self, now: Time, deployment: &Deployment) -> bool {
+    pub fn muted(&self, policy: &Policy, now: Time, deployment: &Deployment) -> bool {
         self.any(Kind::Mute, deployment, |window| holds(window, now))
+            || recurs(policy, Kind::Mute, deployment, now, now)
     }
 
     /// Are changes to this deployment's service frozen now?
-    pub fn frozen(&self, now: Time, deployment: &Deployment) -> bool {
-        self.any(Kind::Freeze, deployment, |window| holds(window, now))
+    pub fn frozen(&self, policy: &Policy, now: Time, deployment: &Deployment) -> bool {
+        let declared = self.any(Kind::Freeze, deployment, |window| holds(window, now));
+        declared || recurs(policy, Kind::Freeze, deployment, now, now)
     }
 
     /// Did anything happen since the deployment that may explain what was seen? All evidence since then is in doubt, so
     /// an event that is over by now still counts.
-    pub fn explained(&self, now: Time, deployment: &Deployment) -> bool {
-        self.any(Kind::Context, deployment, |window| window.from <= now && deployment.at < window.to)
+    pub fn explained(&self, policy: &Policy, now: Time, deployment: &Deployment) -> bool {
+        let declared = self.any(Kind::Context, deployment, |window| window.from <= now && deployment.at < window.to);
+        declared || recurs(policy, Kind::Context, deployment, deployment.at, now)
     }
 
     /// Windows that hold now or later.
@@ -71,6 +67,10 @@ impl Windows {
             *k == kind && window.scope.covers(&deployment.env, &deployment.service) && matters(window)
         })
     }
+}
+
+fn recurs(policy: &Policy, kind: Kind, deployment: &Deployment, since: Time, now: Time) -> bool {
+    policy.windows.iter().any(|window| window.holds(kind, deployment, since, now))
 }
 
 fn holds(window: &Window, now: Time) -> bool {
@@ -124,14 +124,14 @@ mod tests {
         let mut windows = Windows::default();
         assert_eq!(windows.declare(&policy, minutes(0), Kind::Context, &window(Some("a"), 10, 20)), Heard::Taken);
         let deployed = |at, service: &str| crate::engine::gate::tests::deployment(service, "d", minutes(at));
-        assert!(!windows.explained(minutes(9), &deployed(0, "a")));
-        assert!(windows.explained(minutes(10), &deployed(0, "a")));
-        assert!(windows.explained(minutes(50), &deployed(19, "a")));
-        assert!(!windows.explained(minutes(50), &deployed(20, "a")));
-        assert!(!windows.explained(minutes(15), &deployed(0, "b")));
+        assert!(!windows.explained(&policy, minutes(9), &deployed(0, "a")));
+        assert!(windows.explained(&policy, minutes(10), &deployed(0, "a")));
+        assert!(windows.explained(&policy, minutes(50), &deployed(19, "a")));
+        assert!(!windows.explained(&policy, minutes(50), &deployed(20, "a")));
+        assert!(!windows.explained(&policy, minutes(15), &deployed(0, "b")));
         assert_eq!((windows.count(minutes(19)), windows.count(minutes(20))), (1, 0));
         windows.prune(&policy, minutes(84));
-        assert!(windows.explained(minutes(84), &deployed(19, "a")));
+        assert!(windows.explained(&policy, minutes(84), &deployed(19, "a")));
         windows.prune(&policy, minutes(85));
         assert!(windows.declared.is_empty());
     }

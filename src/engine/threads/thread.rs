@@ -4,13 +4,14 @@
 //! recovered, or that a regression grew, is told from outside.
 
 use super::answers::Answers;
-use super::{asks, is_last, settled, takes_back};
-use crate::engine::effect::{Action, Answer, Evidence, Heard, Lifecycle, Reason, Recommendation};
-use crate::engine::event::{Decision, Deployment};
+use super::{asks, is_last, replaces, settled, takes_back};
+use crate::engine::effect::{Action, Answer, Evidence, Heard, Lifecycle, Reason, Recommendation, Rollout};
+use crate::engine::event::{ContextKind, Decision, Deployment, Window};
+use crate::engine::gate::stack::{self, stacked};
 use crate::engine::gate::storm::{NAMED, member};
-use crate::engine::policy::Policy;
+use crate::engine::policy::{Caution, Policy};
 use crate::engine::time::{Span, Time};
-use crate::engine::verdict::Verdict;
+use crate::engine::verdict::{self, Verdict};
 use crate::engine::watch::{GRACE, Watch};
 use crate::engine::window::{Minute, start_of};
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,8 @@ use std::sync::Arc;
 const CALM: u32 = 10;
 /// How much longer than its time a recovery may take that has begun.
 const PATIENCE: Span = Span::minutes(15);
+/// How much later than an incident was declared to begin it may have begun: people round, and onsets are estimates.
+const ONSET: Span = Span::minutes(2);
 /// Updates of one thread at most.
 const UPDATES: u32 = 12;
 /// What counts as a material change of the risk.
@@ -98,6 +101,7 @@ impl Thread {
         policy: &Policy,
         now: Time,
         found: &Verdict,
+        rollout: Option<Rollout>,
         may_speak: impl FnOnce(&Deployment) -> bool,
     ) -> Option<Recommendation> {
         let told = (self.said.evidence.as_slice(), self.said.risk);
@@ -107,8 +111,11 @@ impl Thread {
         self.updates += 1;
         self.updated = now;
         self.said.risk = found.risk;
+        self.said.guardrails.rollout = rollout;
         self.said.evidence.clone_from(&found.evidence);
-        self.said.summary = crate::engine::verdict::summary(&self.said.deployment, found, &self.said.considered, now);
+        let said = &self.said;
+        self.said.summary = verdict::summary(&said.deployment, found, &said.considered, now)
+            + &verdict::doubts(&said.deployment, &said.guardrails);
         Some(self.message(now, Lifecycle::Updated))
     }
 
@@ -121,6 +128,9 @@ impl Thread {
     }
 
     pub fn deployed(&mut self, policy: &Policy, now: Time, deployment: &Deployment) -> Option<Recommendation> {
+        if !replaces(deployment, &self.said.deployment) {
+            return self.stand_on(policy, now, deployment);
+        }
         if !takes_back(deployment, &self.said.deployment) {
             return Some(self.end(now, Lifecycle::Superseded, &format!("{} took its place", deployment.id)));
         }
@@ -132,6 +142,49 @@ impl Thread {
         self.said.guardrails.expires = Some(until);
         self.reschedule(now);
         None
+    }
+
+    /// Something was changed on top of what would be taken back.
+    fn stand_on(&mut self, policy: &Policy, now: Time, deployment: &Deployment) -> Option<Recommendation> {
+        let change = stacked(deployment);
+        let all = &mut self.said.guardrails.stacked;
+        if self.remedy.is_some() || !stack::stands_on(&change, &self.said.deployment) || all.contains(&change) {
+            return None;
+        }
+        all.insert(0, change);
+        all.truncate(stack::NAMED);
+        let own = deployment.service == self.said.deployment.service;
+        let (caution, reason) = if own {
+            (policy.gate.changed_since, Reason::ChangedSince)
+        } else {
+            (policy.gate.deployed_since, Reason::DeployedSince)
+        };
+        if caution == Caution::Name || self.said.action != Action::Rollback {
+            return None;
+        }
+        let change = format!("{} {} ({}) was changed since", deployment.service, deployment.kind.word(), deployment.id);
+        Some(self.doubted(now, reason, &change))
+    }
+
+    /// Somebody says what else happened. An incident or a change of infrastructure that held when it began takes the
+    /// blame; anything else, since the deployment, makes it doubtful.
+    pub fn explained(&mut self, now: Time, window: &Window, kind: ContextKind, by: &str) -> Option<Recommendation> {
+        let since = self.said.deployment.at < window.to && window.from <= now;
+        if self.remedy.is_some() || !since {
+            return None;
+        }
+        let onset = self.said.evidence.first().map_or(self.said.deployment.at, |strongest| strongest.onset);
+        let caused = matches!(kind, ContextKind::DependencyIncident | ContextKind::InfraChange)
+            && window.from - ONSET <= onset
+            && onset < window.to;
+        let why = window.reason.as_deref().map_or(String::new(), |why| format!(": {why}"));
+        let what = format!("{} told by {by}{why}", kind.word().replace('_', " "));
+        if caused && !self.approved {
+            self.add(Reason::ContextEvent);
+            return Some(self.end(now, Lifecycle::Withdrawn, &format!("it began in the time of a {what}")));
+        }
+        let new = !self.said.guardrails.reasons.contains(&Reason::ContextEvent);
+        (new && self.said.action == Action::Rollback).then(|| self.doubted(now, Reason::ContextEvent, &what))
     }
 
     pub fn answer(
@@ -275,6 +328,19 @@ impl Thread {
         self.add(Reason::NoAnswer);
         let to = self.said.guardrails.escalate_to.clone();
         self.tell(&format!("nobody answered in time{}", to.map_or(String::new(), |to| format!("; over to {to}"))));
+        self.message(now, Lifecycle::Updated)
+    }
+
+    /// A rollback that was recommended has become doubtful. Who approved it is told, not overruled.
+    fn doubted(&mut self, now: Time, reason: Reason, what: &str) -> Recommendation {
+        self.add(reason);
+        self.updated = now;
+        if self.approved {
+            self.tell(&format!("{what}; it stands as approved by {}", self.answers.approvers()));
+            return self.message(now, self.said.lifecycle);
+        }
+        self.said.action = Action::Escalate;
+        self.tell(&format!("{what}; a person decides whether to go back"));
         self.message(now, Lifecycle::Updated)
     }
 

@@ -218,6 +218,15 @@ pub fn brokers(leaf: &Leaf) -> Outcome<String> {
     Ok(items.iter().filter_map(Leaf::text).collect::<Vec<_>>().join(","))
 }
 
+/// A text that something else has to understand; what it says of one it does not is told too.
+pub fn text_that(leaf: &Leaf, expected: &str, read: impl Fn(&str) -> Result<(), String>) -> Outcome<String> {
+    match leaf.text().map(|text| (text, read(text))) {
+        Some((text, Ok(()))) => Ok(text.to_owned()),
+        Some((_, Err(why))) => leaf.wrong(format!("{expected}, but {why}")),
+        None => leaf.wrong(expected),
+    }
+}
+
 /// A path; not empty.
 pub fn path(leaf: &Leaf) -> Outcome<PathBuf> {
     match leaf.text().filter(|text| !text.is_empty() && !text.contains('\0')) {

@@ -5,11 +5,12 @@
 
 use super::form::{self, DIRECTIONS};
 use super::section::{Render, Section};
+use super::windows;
 use super::{Config, Control, ControlKey, DeadLetters, DeliveryMode, Http, Kafka, Log, PastDeployments, State, Topics};
 use crate::engine::effect::Automation;
 use crate::engine::policy::{
-    AccuracyPolicy, ApprovalRule, AutomationRule, Bar, DetectionPolicy, EarningPolicy, GatePolicy, Glob, Limits,
-    Policy, Privacy, RateLimit, SignalRule, WatchPolicy,
+    AccuracyPolicy, ApprovalRule, AutomationRule, Bar, Caution, DetectionPolicy, EarningPolicy, GatePolicy, Glob,
+    Limits, Policy, Privacy, RateLimit, SignalRule, TeamRule, WatchPolicy,
 };
 use crate::engine::time::Span;
 use ed25519_dalek::VerifyingKey;
@@ -17,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Rules are tried in turn for every new signal, so that a thousand cost microseconds each time.
 const RULES_MAX: usize = 1_000;
+const CAUTIONS: &[(&str, Caution)] = &[("name", Caution::Name), ("escalate", Caution::Escalate)];
 const SECOND: Span = Span::seconds(1);
 const WEEK: Span = Span(7 * Span::DAY.0);
 
@@ -182,6 +184,8 @@ fn policy(root: &mut Section, defaults: Policy) -> Policy {
         detection: detection(root.section("detection"), defaults.detection),
         automation: automation(root.list("automation", RULES_MAX)),
         approvals: approvals(root.list("approvals", RULES_MAX)),
+        teams: teams(root.list("teams", RULES_MAX)),
+        windows: windows::read(root.list("windows", windows::MOST)),
         gate: gate(root.section("gate"), defaults.gate),
         privacy: privacy(root.section("privacy"), defaults.privacy),
         limits: limits(root.section("limits"), defaults.limits),
@@ -278,6 +282,19 @@ fn approvals(sections: Vec<Section>) -> Vec<ApprovalRule> {
     rules
 }
 
+fn teams(sections: Vec<Section>) -> Vec<TeamRule> {
+    let mut rules = Vec::new();
+    for mut section in sections {
+        let service = section.read("service", Glob("*".into()), form::glob);
+        let env = section.read("env", Glob("*".into()), form::glob);
+        if let Some(team) = section.required("team", "a team's name", form::name) {
+            rules.push(TeamRule { service, env, team: team.into() });
+        }
+        section.done();
+    }
+    rules
+}
+
 fn gate(mut section: Section, defaults: GatePolicy) -> GatePolicy {
     let gate = GatePolicy {
         cooldown: section.read("cooldown", defaults.cooldown, form::duration(SECOND..=WEEK)),
@@ -286,7 +303,12 @@ fn gate(mut section: Section, defaults: GatePolicy) -> GatePolicy {
         storm_size: section.read("storm_size", defaults.storm_size as u64, form::count(2..=1_000)) as usize,
         storm_window: section.read("storm_window", defaults.storm_window, form::duration(Span::MINUTE..=Span::DAY)),
         flapping: section.read("flapping", defaults.flapping, form::duration(Span::MINUTE..=WEEK)),
+        deployed_since: section.read("deployed_since", defaults.deployed_since, form::one_of(CAUTIONS)),
+        changed_since: section.read("changed_since", defaults.changed_since, form::one_of(CAUTIONS)),
+        rolling_out: section.read("rolling_out", defaults.rolling_out, form::one_of(CAUTIONS)),
         service_limit: rate_limit(section.section("service_limit"), defaults.service_limit),
+        team_limit: rate_limit(section.section("team_limit"), defaults.team_limit),
+        env_limit: rate_limit(section.section("env_limit"), defaults.env_limit),
         fleet_limit: rate_limit(section.section("fleet_limit"), defaults.fleet_limit),
     };
     section.done();
@@ -390,6 +412,16 @@ impl Render for PastDeployments {
         match self {
             PastDeployments::Learn => "learn",
             PastDeployments::Judge => "judge",
+        }
+        .to_owned()
+    }
+}
+
+impl Render for Caution {
+    fn render(&self) -> String {
+        match self {
+            Caution::Name => "name",
+            Caution::Escalate => "escalate",
         }
         .to_owned()
     }

@@ -137,6 +137,36 @@ fn mistakes_one_by_one() {
 }
 
 #[test]
+fn windows_teams_and_cautions() {
+    for (text, expected) in [
+        ("[[windows]]\ncron = \"0 18 * * 8\"\nduration = \"1h\"", {
+            "windows[0].cron: expected five cron fields such as \"0 18 * * 5\" (minute, hour, day, month, weekday), \
+             but value must be in range 0..=7; found 8; found \"0 18 * * 8\""
+        }),
+        ("[[windows]]\ncron = \"0 0 30 2 *\"\nduration = \"1h\"", {
+            "windows[0].cron: expected a cron expression that comes; found \"0 0 30 2 *\" (it never comes)"
+        }),
+        ("[[windows]]\ncron = \"0 18 * * 5\"\nduration = \"62h\"\ntimezone = \"Europe/Berlim\"", {
+            "windows[0].timezone: expected a time zone such as \"Europe/Berlin\" or \"UTC\", but there is no such \
+             zone; found \"Europe/Berlim\""
+        }),
+        ("[[windows]]\ncron = \"0 18 * * 5\"\nduration = \"62\"", {
+            "windows[0].duration: expected a duration such as \"90s\", \"5m\", \"1h30m\" or \"500ms\"; found \"62\""
+        }),
+        ("[[windows]]\nduration = \"62h\"", {
+            "windows[0].cron: expected a cron expression such as \"0 18 * * 5\"; found nothing"
+        }),
+        ("[[windows]]\nkind = \"frieze\"\ncron = \"0 18 * * 5\"\nduration = \"62h\"", {
+            "windows[0].kind: expected one of freeze, mute, context; found \"frieze\""
+        }),
+        ("[[teams]]\nservice = \"checkout*\"", "teams[0].team: expected a team's name; found nothing"),
+        ("[gate]\nchanged_since = \"yes\"", "gate.changed_since: expected one of name, escalate; found \"yes\""),
+    ] {
+        mistakes(text, &[], &[expected]);
+    }
+}
+
+#[test]
 fn values_out_of_range_or_form() {
     for (text, expected) in [
         ("[gate.fleet_limit]\nburst = 0", {

@@ -1,7 +1,7 @@
 //! The control topic: people and other systems speaking to the daemon.
 //!
 //! Everybody who speaks says who they are (`by`): a silence nobody can be asked about is worse than none. A scope must
-//! be given too, so that "everywhere" (`{}`) is said and not forgotten.
+//! be given too, so that "everywhere" (`*`) is said and not forgotten.
 
 use super::document::{Element, Object};
 use super::fields::{missing, moment, prose, required, unknown};
@@ -9,10 +9,12 @@ use super::{RejectReason, Rejected};
 use crate::engine::effect::Automation;
 use crate::engine::event::{About, ContextKind, Control, Decision, Fact, Feedback, Scope, Window, Word};
 use crate::wire::text::Text;
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
-#[derive(Deserialize)]
+#[derive(serde::Deserialize)]
 pub(super) struct ControlFields<'a> {
     ts: Option<i64>,
     #[serde(rename = "type", borrow)]
@@ -31,11 +33,64 @@ pub(super) struct ControlFields<'a> {
     comment: Option<Text<'a>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default)]
 struct ScopeFields<'a> {
-    #[serde(borrow)]
     env: Option<Text<'a>>,
     service: Option<Text<'a>>,
+    /// The first key that is neither.
+    stray: Option<Cow<'a, str>>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for ScopeFields<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ScopeFields<'a>, D::Error> {
+        struct ScopeVisitor;
+
+        impl<'a> Visitor<'a> for ScopeVisitor {
+            type Value = ScopeFields<'a>;
+
+            fn expecting(&self, out: &mut fmt::Formatter) -> fmt::Result {
+                out.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<ScopeFields<'a>, A::Error> {
+                let mut scope = ScopeFields::default();
+                while let Some(Text(key)) = map.next_key()? {
+                    let (field, name) = match &*key {
+                        "env" => (&mut scope.env, "env"),
+                        "service" => (&mut scope.service, "service"),
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                            scope.stray.get_or_insert(key);
+                            continue;
+                        }
+                    };
+                    if field.is_some() {
+                        return Err(A::Error::duplicate_field(name));
+                    }
+                    *field = map.next_value()?;
+                }
+                Ok(scope)
+            }
+        }
+
+        deserializer.deserialize_map(ScopeVisitor)
+    }
+}
+
+impl ScopeFields<'_> {
+    /// What a scope does not name it covers, so a key that is none of its own is not ignored like another field's: it
+    /// may be the other one misspelt, and would silently make the window wider.
+    fn checked(self) -> Result<Scope, Rejected> {
+        let is_whole = self.env.is_some() && self.service.is_some();
+        if let Some(stray) = self.stray.filter(|_| !is_whole) {
+            return Err(unknown("scope", &stray, "env, service"));
+        }
+        if self.env.is_none() && self.service.is_none() {
+            let detail = "scope: neither env nor service; everywhere is \"*\"";
+            return Err(Rejected::new(RejectReason::MissingField, detail));
+        }
+        Ok(Scope { env: place("scope.env", self.env)?, service: place("scope.service", self.service)? })
+    }
 }
 
 impl<'a> Element<'a> for ControlFields<'a> {
@@ -112,10 +167,11 @@ impl ControlFields<'_> {
 
 fn scope(scope: Option<Object<ScopeFields>>) -> Result<Scope, Rejected> {
     let Object(scope) = scope.ok_or_else(|| missing("scope"))?;
-    Ok(Scope { env: place("scope.env", scope.env)?, service: place("scope.service", scope.service)? })
+    scope.checked()
 }
 
-/// Absent means everywhere. Empty is refused: a variable that was not set must not silence the whole fleet.
+/// Absent or `*` means everywhere. Empty is refused: a variable that was not set must not silence the whole fleet.
 fn place(field: &str, name: Option<Text>) -> Result<Option<Arc<str>>, Rejected> {
-    name.map(|name| Ok(required(field, Some(name))?.into())).transpose()
+    let name = name.map(|name| required(field, Some(name))).transpose()?;
+    Ok(name.filter(|name| name != "*").map(Into::into))
 }

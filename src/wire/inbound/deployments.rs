@@ -26,6 +26,7 @@ pub(super) struct DeploymentFields<'a> {
     author: Option<Text<'a>>,
     url: Option<Text<'a>>,
     commit: Option<Text<'a>>,
+    team: Option<Text<'a>>,
     reversible: Option<bool>,
 }
 
@@ -57,6 +58,7 @@ impl<'a> Element<'a> for DeploymentFields<'a> {
             author: prose("author", self.author)?,
             url: prose("url", self.url)?,
             commit: optional("commit", self.commit)?.map(Into::into),
+            team: optional("team", self.team)?.map(Into::into),
             reversible: self.reversible,
         }))
     }

@@ -5,7 +5,7 @@
 use super::cloud_event::{DecisionField, message, readable, rfc3339, rounded};
 use super::{Message, Stamp};
 use crate::engine::effect::{
-    Answer, Considered, Coverage, Evidence, Grounds, Guardrails, LogEvidence, Recommendation, Share,
+    Answer, Considered, Coverage, Evidence, Grounds, Guardrails, LogEvidence, Recommendation, Rollout, Share, Stacked,
 };
 use crate::engine::event::Deployment;
 use serde::Serialize;
@@ -105,6 +105,8 @@ struct DeploymentFields<'a> {
     commit: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    team: Option<&'a str>,
 }
 
 impl DeploymentFields<'_> {
@@ -119,6 +121,7 @@ impl DeploymentFields<'_> {
             author: deployment.author.as_deref(),
             commit: deployment.commit.as_deref(),
             url: deployment.url.as_deref(),
+            team: deployment.team.as_deref(),
         }
     }
 }
@@ -267,7 +270,34 @@ struct GuardrailFields<'a> {
     cooldown_until: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     members: Vec<MemberFields<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stacked: Vec<StackedFields<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rollout: Option<RolloutFields>,
     reasons: Vec<&'static str>,
+}
+
+/// A change made since the suspected one.
+#[derive(Serialize)]
+struct StackedFields<'a> {
+    deployment: &'a str,
+    service: &'a str,
+    kind: &'static str,
+    ts: i64,
+}
+
+impl StackedFields<'_> {
+    fn of(stacked: &Stacked) -> StackedFields<'_> {
+        let Stacked { deployment, service, kind, at } = stacked;
+        StackedFields { deployment, service, kind: kind.word(), ts: at.0 }
+    }
+}
+
+/// How many instances run the new version, while that grows.
+#[derive(Serialize)]
+struct RolloutFields {
+    carrying: u32,
+    of: u32,
 }
 
 /// One of many regressions at once.
@@ -293,6 +323,8 @@ impl GuardrailFields<'_> {
                 .iter()
                 .map(|member| MemberFields { service: &member.service, deployment: &member.deployment })
                 .collect(),
+            stacked: guardrails.stacked.iter().map(StackedFields::of).collect(),
+            rollout: guardrails.rollout.map(|Rollout { carrying, of }| RolloutFields { carrying, of }),
             reasons: guardrails.reasons.iter().map(|reason| reason.word()).collect(),
         }
     }
