@@ -40,6 +40,10 @@ pub fn share(look: &Look, finding: &Finding, signal: &Signal) -> bool {
                 }
             }
         }
+        // Who was changed too is no witness of an incident: one bad library may sit in three services. Its calm is one.
+        if moves_too && peer.watched > 0 {
+            continue;
+        }
         answered += usize::from(asked);
         moved += usize::from(moves_too);
     }
