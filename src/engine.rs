@@ -54,7 +54,7 @@ use effect::{
 };
 use entry::{audit, publish};
 use event::{Deployment, Fact, Input, LogLine, Sample};
-use fleet::{Fleet, Full};
+use fleet::{Fleet, Full, Rolled};
 use gate::{Answer, Gate, Proposal};
 use ledger::Ledger;
 use logs::{Logs, Told};
@@ -135,17 +135,13 @@ impl Engine {
         }
         let taken = self.fleet.take(sample, &policy.limits);
         if let Ok((_, Some(rolled))) = taken {
-            learn::roll(
-                &mut self.fleet,
-                policy,
-                &self.aside,
-                rolled.service,
-                rolled.signal,
-                rolled.minute,
-                &mut self.table,
-            );
+            self.roll(policy, rolled);
         }
         self.vitals.count(taken.map(|(taken, _)| taken).into());
+    }
+
+    fn roll(&mut self, policy: &Policy, Rolled { service, signal, minute }: Rolled) {
+        learn::roll(&mut self.fleet, policy, &self.aside, service, signal, minute, &mut self.table);
     }
 
     fn log(&mut self, policy: &Policy, now: Time, line: &LogLine) {
@@ -159,15 +155,7 @@ impl Engine {
             self.watches.hasten(&line.origin.env, &line.origin.service, now);
         }
         if let Some(rolled) = rolled {
-            learn::roll(
-                &mut self.fleet,
-                policy,
-                &self.aside,
-                rolled.service,
-                rolled.signal,
-                rolled.minute,
-                &mut self.table,
-            );
+            self.roll(policy, rolled);
         }
         self.vitals.count(Ok(taken).into());
     }
@@ -198,7 +186,7 @@ impl Engine {
         let event = AuditEvent::WatchOpened { until: watch.until };
         effects.push(audit(now, deployment, Some(watch), event));
         self.cases.open(policy, now, &watch.thread, &watch.deployment);
-        self.fleet.watch(&deployment.env, &deployment.service, 1);
+        self.fleet.watch(&deployment.env, &deployment.service, 1, window::minute_of(now));
     }
 
     /// What a deployment means for what was said before, watched or not.
@@ -463,7 +451,7 @@ impl Engine {
         let kind = watch.ended.unwrap_or(VerdictKind::Regression);
         self.cases.close(&watch.thread, kind, None);
         effects.push(audit(now, &watch.deployment, Some(&watch), AuditEvent::WatchClosed { kind }));
-        self.fleet.watch(&watch.deployment.env, &watch.deployment.service, -1);
+        self.fleet.watch(&watch.deployment.env, &watch.deployment.service, -1, window::minute_of(now));
         let Some(service) = self.fleet.find(&watch.deployment.env, &watch.deployment.service) else { return };
         self.logs.close(service, watch.found);
         // Small steps are learned, each of them: what added up is how the service is by now.

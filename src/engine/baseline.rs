@@ -1,31 +1,31 @@
-//! What is normal for a track: its scale, its day and week, its noise, and how far it drifts when nothing is deployed.
+//! What is normal for a track: its scale, its day and week, its noise, and how far it wanders when nothing is deployed.
 //!
 //! Learned one bin at a time from bins that can no longer change, never from bins under watch. Every question is asked
 //! of the past in the very form in which a watch asks it later: the mean of the last `h` bins against what was expected
 //! `lag` bins before. So slow tides, bursts and correlation are in the yardstick without being modelled. Stretches that
 //! were far off (incidents) are left out of it, within limits, or they would hide the next regression.
 
-pub mod drift;
 pub mod expect;
 pub mod scale;
+pub mod wander;
 pub mod week;
 
 use super::character::Class;
 use super::policy::Worse;
 use super::window::{Minute, Ring};
 use super::yardstick::{Tail, Yardstick};
-use drift::Drift;
 use expect::{Expectation, Levels, Seen};
 use scale::Scale;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
+use wander::Wander;
 use week::Week;
 
 /// How many bins a window holds, and how many of the worst are left out of it: a natural burst lasts one to three.
 /// The shortest one takes the better of two: a single bin proves nothing.
 pub const HORIZONS: [(usize, usize); 4] = [(2, 1), (5, 1), (15, 3), (45, 6)];
 
-/// (horizon, lag in bins from the window's end to the reference) for which the drift is learned.
+/// (horizon, lag in bins from the window's end to the reference) for which the wandering is learned.
 pub const CELLS: [(usize, usize); 8] = [(0, 5), (0, 30), (0, 90), (1, 15), (1, 90), (2, 30), (2, 90), (3, 90)];
 
 /// The longest of these lags: so many levels are kept, 24 bytes each.
@@ -346,7 +346,7 @@ impl Baseline {
                 && seen
                     .over(self, 0, up)
                     .map(|seen| expected.deviation(seen, up))
-                    .is_some_and(|size| size > 2.0 * self.noise() && self.drift(0, 30, up).log10_p(size) < INCIDENT)
+                    .is_some_and(|size| size > 2.0 * self.noise() && self.wander(0, 30, up).log10_p(size) < INCIDENT)
         })
     }
 
@@ -371,8 +371,8 @@ impl Baseline {
         *self.levels.get((self.levels.len() + 1).checked_sub(lag)?)?
     }
 
-    /// How surprising a drift is over a horizon, the reference lying `lag` bins before the window's end.
-    pub fn drift(&self, horizon: usize, lag: usize, up: bool) -> Drift {
+    /// How surprising it is to wander so far over a horizon, the reference lying `lag` bins before the window's end.
+    pub fn wander(&self, horizon: usize, lag: usize, up: bool) -> Wander {
         let mut learned =
             CELLS.iter().enumerate().filter(|(_, cell)| cell.0 == horizon).map(|(place, cell)| (place, cell.1));
         let first = learned.next().unwrap_or((0, CELLS[0].1));
@@ -385,9 +385,9 @@ impl Baseline {
         }
         let tail = |(cell, lag): (usize, usize)| (self.tail(cell, up), lag);
         match far {
-            Some(far) if far.1 <= lag => Drift::of(tail(far).0),
-            Some(far) => Drift::between(tail(near), tail(far), lag),
-            None => Drift::of(tail(near).0),
+            Some(far) if far.1 <= lag => Wander::of(tail(far).0),
+            Some(far) => Wander::between(tail(near), tail(far), lag),
+            None => Wander::of(tail(near).0),
         }
     }
 
@@ -475,7 +475,7 @@ mod tests {
     #[test]
     fn a_jump_surprises_and_noise_does_not() {
         let (_, baseline) = learned((0..700).map(|i| 100.0 + 5.0 * noise(i)));
-        let tail = baseline.drift(1, 15, true);
+        let tail = baseline.wander(1, 15, true);
         assert!(tail.log10_p(0.5) < -8.0, "{:?}", tail);
         assert!(tail.log10_p(0.03) > -2.0, "{:?}", tail);
     }
@@ -484,7 +484,7 @@ mod tests {
     fn an_incident_does_not_become_the_yardstick() {
         let quiet = learned((0..700).map(|i| 100.0 + 5.0 * noise(i))).1;
         let spoiled = learned((0..700).map(|i| if (500..540).contains(&i) { 300.0 } else { 100.0 + 5.0 * noise(i) })).1;
-        let (a, b) = (quiet.drift(1, 15, true).log10_p(0.4), spoiled.drift(1, 15, true).log10_p(0.4));
+        let (a, b) = (quiet.wander(1, 15, true).log10_p(0.4), spoiled.wander(1, 15, true).log10_p(0.4));
         assert!(b < 0.6 * a, "{a} {b}");
         assert_eq!(spoiled.incidents.len(), 1);
     }

@@ -137,11 +137,12 @@ impl Fleet {
         Some(Rolled { service: place.service as usize, signal: place.signal as usize, minute })
     }
 
-    /// A watch of the service opened (1) or closed (-1).
-    pub fn watch(&mut self, env: &str, service: &str, change: i32) {
+    /// A watch of the service opened (1) or closed (-1) in this minute.
+    pub fn watch(&mut self, env: &str, service: &str, change: i32, minute: Minute) {
         if let Some(place) = self.find(env, service) {
-            let watched = &mut self.services[place].watched;
-            *watched = watched.saturating_add_signed(change);
+            let service = &mut self.services[place];
+            service.watched = service.watched.saturating_add_signed(change);
+            service.watched_until = minute;
         }
     }
 

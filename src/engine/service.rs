@@ -36,6 +36,8 @@ pub struct Service {
     pub overflowed: bool,
     /// Watches open on it; nothing is learned meanwhile.
     pub watched: u32,
+    /// When the last of them opened or closed.
+    pub watched_until: Minute,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -85,6 +87,7 @@ impl Service {
             earliest: minute,
             overflowed: false,
             watched: 0,
+            watched_until: Minute::MIN,
         }
     }
 

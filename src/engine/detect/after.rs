@@ -1,7 +1,7 @@
 //! After against expected: where the whole service carries the change, its past is what it is held against.
 //!
 //! The reference is frozen at the change; the expectation carries it along the season. Each horizon is measured by how
-//! far the same mean drifted over as long a time at other moments.
+//! far the same mean wandered over as long a time at other moments.
 
 use super::{ByHorizon, COUNTED, Finding, Look, direction, onset};
 use crate::engine::baseline::expect::{Levels, pooled};
@@ -96,7 +96,7 @@ fn at_horizon(
     let size = baseline.deviation(ring, end, horizon, &expected, up)?;
     let lag = end - reference;
     let stretch = stretch(look.service.signals[name.0].class, baseline, lag);
-    let tail = baseline.drift(horizon, lag, up);
+    let tail = baseline.wander(horizon, lag, up);
     if baseline.is_sparse() && size < tail.largest() + UNHEARD {
         return None;
     }
@@ -136,9 +136,9 @@ fn at_horizon(
     (horizon > 0 || !failures || is_jump(&finding, scale.is_mirrored())).then_some(finding)
 }
 
-/// How many times farther a signal may have drifted than its yardstick knows.
+/// How many times farther a signal may have wandered than its yardstick knows.
 fn stretch(class: Class, baseline: &Baseline, lag: usize) -> f64 {
-    // Beyond the longest lag that was learned, drift goes on as a random walk does.
+    // Beyond the longest lag that was learned, it goes on as a random walk does.
     let walk = (lag as f64 / 90.0).max(1.0).sqrt();
     // Demand follows the day: before a whole one is known, some hours do not tell how fast it falls in others.
     let unknown_day = class == Class::Traffic && !baseline.knows_a_day();

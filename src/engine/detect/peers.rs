@@ -41,7 +41,7 @@ pub fn share(look: &Look, finding: &Finding, signal: &Signal) -> bool {
             }
         }
         // Who was changed too is no witness of an incident: one bad library may sit in three services. Its calm is one.
-        if moves_too && peer.watched > 0 {
+        if moves_too && (peer.watched > 0 || peer.watched_until >= look.start) {
             continue;
         }
         answered += usize::from(asked);
@@ -86,7 +86,7 @@ fn moves(look: &Look, finding: &Finding, signal: &Signal, track: usize, bar: f64
             let Some(last) = ring.get(end - 1) else { continue };
             let expected = baseline.expect(&levels, last.minute, width);
             let Some(size) = baseline.deviation(ring, end, horizon, &expected, up) else { continue };
-            let too = size > 0.0 && baseline.drift(horizon, end - reference, up).log10_p(size) < bar;
+            let too = size > 0.0 && baseline.wander(horizon, end - reference, up).log10_p(size) < bar;
             answer = Some(answer.unwrap_or(false) || too);
             if too {
                 return answer;

@@ -1,6 +1,6 @@
-//! How surprising a drift is at any distance from the reference, from yardsticks learned at a few of them.
+//! How surprising it is how far a signal wandered, at any distance, from yardsticks learned at a few of them.
 //!
-//! Drift grows with time, so between two learned distances sizes of equal rarity are interpolated, geometrically over
+//! It grows with time, so between two learned distances sizes of equal rarity are interpolated, geometrically over
 //! the logarithm of the distance, as they would be for any random walk, whatever its exponent. Below the shortest
 //! distance and beyond the longest the nearest one speaks alone.
 
@@ -8,7 +8,7 @@ use crate::engine::yardstick::Tail;
 
 /// Two tails and how far from the first to the second.
 #[derive(Clone, Copy, Debug)]
-pub struct Drift {
+pub struct Wander {
     near: Tail,
     far: Option<(Tail, f64)>,
 }
@@ -18,23 +18,23 @@ const COMMON: f64 = -1.0;
 /// Halvings of the interval between what the two tails say: to a hundredth of it and less.
 const HALVINGS: usize = 7;
 
-impl Drift {
-    pub fn of(near: Tail) -> Drift {
-        Drift { near, far: None }
+impl Wander {
+    pub fn of(near: Tail) -> Wander {
+        Wander { near, far: None }
     }
 
     /// Between two tails learned at two distances, at one that lies between.
-    pub fn between((near, from): (Tail, usize), (far, to): (Tail, usize), lag: usize) -> Drift {
+    pub fn between((near, from): (Tail, usize), (far, to): (Tail, usize), lag: usize) -> Wander {
         let part = (lag as f64 / from as f64).ln() / (to as f64 / from as f64).ln();
-        Drift { near, far: Some((far, part.clamp(0.0, 1.0))) }
+        Wander { near, far: Some((far, part.clamp(0.0, 1.0))) }
     }
 
-    /// The largest drift that was seen, over the longer of the two distances.
+    /// The largest wander that was seen, over the longer of the two distances.
     pub fn largest(&self) -> f64 {
         self.near.largest().max(self.far.as_ref().map_or(0.0, |far| far.0.largest()))
     }
 
-    /// log10 of the probability that one look shows a drift of at least `size`.
+    /// log10 of the probability that one look shows a wander of at least `size`.
     pub fn log10_p(&self, size: f64) -> f64 {
         let near = self.near.log10_p(size);
         let Some((far, _)) = &self.far else { return near };
@@ -80,19 +80,19 @@ mod tests {
     #[test]
     fn halfway_lies_between_and_agrees_with_itself() {
         let (near, far) = (exponential(0.01), exponential(0.1));
-        let drift = Drift::between((near, 15), (far, 90), 37);
-        let size = drift.size_at(-5.0);
+        let wander = Wander::between((near, 15), (far, 90), 37);
+        let size = wander.size_at(-5.0);
         assert!(near.size_at(-5.0) < size && size < far.size_at(-5.0));
-        assert!((drift.log10_p(size) + 5.0).abs() < 0.2, "{}", drift.log10_p(size));
+        assert!((wander.log10_p(size) + 5.0).abs() < 0.2, "{}", wander.log10_p(size));
     }
 
     #[test]
     fn at_the_ends_one_speaks_alone() {
         let (near, far) = (exponential(0.01), exponential(0.1));
         for (lag, tail) in [(15, near), (90, far)] {
-            let drift = Drift::between((near, 15), (far, 90), lag);
-            assert!((drift.log10_p(0.3) - tail.log10_p(0.3)).abs() < 0.5);
+            let wander = Wander::between((near, 15), (far, 90), lag);
+            assert!((wander.log10_p(0.3) - tail.log10_p(0.3)).abs() < 0.5);
         }
-        assert_eq!(Drift::of(near).log10_p(0.3), near.log10_p(0.3));
+        assert_eq!(Wander::of(near).log10_p(0.3), near.log10_p(0.3));
     }
 }
