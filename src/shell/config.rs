@@ -279,7 +279,7 @@ impl Default for Config {
                 properties: BTreeMap::new(),
             },
             control: Control::default(),
-            dead_letters: DeadLetters { in_a_row: 200, share: 0.99 },
+            dead_letters: DeadLetters { in_a_row: 1_000, share: 0.99 },
             state: State { dir: PathBuf::from("regressd-state"), checkpoint_every: Span::seconds(30) },
             http: Http { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)) },
             log: Log { json: false, level: "info".to_owned() },
