@@ -249,7 +249,7 @@ fn only_signed_words_count_where_that_is_asked_for() {
     let more = format!("[control]\nrequire_signature = true\n[[control.keys]]\nby = \"ana\"\nkey = \"{public}\"\n");
     let now = wall().0;
     let word = format!(
-        r#"{{"ts":{now},"type":"freeze","scope":{{}},"from":{now},"to":{},"reason":"sale","by":"ana"}}"#,
+        r#"{{"ts":{now},"type":"freeze","scope":{{"env":"*"}},"from":{now},"to":{},"reason":"sale","by":"ana"}}"#,
         now + 60_000
     );
     let signature = hex(&key.sign(word.as_bytes()).to_bytes());
