@@ -7,7 +7,7 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use regressd::engine::Engine;
 use regressd::engine::effect::Effect;
-use regressd::engine::event::{Deployment, DeploymentKind, Fact, Input};
+use regressd::engine::event::{Deployment, Fact, Input};
 use regressd::engine::logs::mask::mask;
 use regressd::engine::policy::Policy;
 use regressd::engine::time::{Span, Time};
@@ -80,19 +80,9 @@ fn lines(bench: &mut Criterion) {
     }
     let at = Time(START + minutes * 60_000);
     let deployment = Deployment {
-        at,
-        id: "d1".into(),
-        service: "checkout".into(),
-        env: "prod".into(),
         version: Some("1.42.0".into()),
         previous_version: Some("1.41.3".into()),
-        kind: DeploymentKind::Deploy,
-        instances: Vec::new(),
-        author: None,
-        url: None,
-        commit: None,
-        team: None,
-        reversible: None,
+        ..Deployment::new(at, "d1", "checkout", "prod")
     };
     engine.step(&policy, &Input { now: at, fact: Fact::Deployment(deployment) }, &mut effects);
     let batch = payloads(at.0, "1.42.0");

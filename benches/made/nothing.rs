@@ -7,7 +7,7 @@ use crate::kinds::{Kind, Source};
 use crate::noise::Noise;
 use regressd::engine::Engine;
 use regressd::engine::effect::{AuditEvent, Effect, VerdictKind};
-use regressd::engine::event::{Deployment, DeploymentKind, Fact, Input, Origin, Sample};
+use regressd::engine::event::{Deployment, Fact, Input, Origin, Sample};
 use regressd::engine::policy::Policy;
 use regressd::engine::time::{Span, Time};
 use std::time::{Duration, Instant};
@@ -132,19 +132,10 @@ impl Watching<'_> {
         let carriers =
             if instances.len() > 1 { vec![instances[number as usize % instances.len()].into()] } else { vec![] };
         let deployment = Deployment {
-            at,
-            id: format!("d{number}").into(),
-            service: "checkout".into(),
-            env: "prod".into(),
             version: Some(format!("1.{}.0", number + 1).into()),
             previous_version: Some(format!("1.{number}.0").into()),
-            kind: DeploymentKind::Deploy,
             instances: carriers,
-            author: None,
-            commit: None,
-            url: None,
-            team: None,
-            reversible: None,
+            ..Deployment::new(at, &format!("d{number}"), "checkout", "prod")
         };
         self.tick_until(at);
         self.engine.step(self.policy, &Input { now: at, fact: Fact::Deployment(deployment) }, &mut self.effects);

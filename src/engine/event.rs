@@ -122,6 +122,27 @@ pub struct Deployment {
     pub reversible: Option<bool>,
 }
 
+impl Deployment {
+    /// A deployment of which nobody said more than when it began, which it is and where.
+    pub fn new(at: Time, id: &str, service: &str, env: &str) -> Deployment {
+        Deployment {
+            at,
+            id: id.into(),
+            service: service.into(),
+            env: env.into(),
+            version: None,
+            previous_version: None,
+            kind: DeploymentKind::Deploy,
+            instances: Vec::new(),
+            author: None,
+            url: None,
+            commit: None,
+            team: None,
+            reversible: None,
+        }
+    }
+}
+
 words! {
     /// What was changed.
     pub enum DeploymentKind {

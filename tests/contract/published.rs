@@ -364,19 +364,9 @@ fn inconclusive() -> Recommendation {
 
 fn deployment() -> Deployment {
     Deployment {
-        at: BEGIN,
-        id: "deploy-7781".into(),
-        service: "checkout".into(),
-        env: "prod".into(),
         version: Some("1.42.0".into()),
         previous_version: Some("1.41.3".into()),
-        kind: DeploymentKind::Deploy,
-        instances: Vec::new(),
-        author: None,
-        url: None,
-        commit: None,
-        team: None,
-        reversible: None,
+        ..Deployment::new(BEGIN, "deploy-7781", "checkout", "prod")
     }
 }
 

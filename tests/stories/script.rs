@@ -183,21 +183,8 @@ fn feedback(verdict: Feedback, about: About) -> Word {
 
 /// `SERVICE VERSION [from VERSION] id ID [env E] [kind K] [instances a,b] [irreversible] [effective TIME]`
 fn deployment(at: Time, rest: &mut Words) -> Deployment {
-    let mut deployment = Deployment {
-        at,
-        service: rest.next("a service").into(),
-        version: Some(rest.next("a version").into()),
-        id: "".into(),
-        env: "prod".into(),
-        previous_version: None,
-        kind: DeploymentKind::Deploy,
-        instances: Vec::new(),
-        author: None,
-        url: None,
-        commit: None,
-        team: None,
-        reversible: None,
-    };
+    let mut deployment = Deployment::new(at, "", rest.next("a service"), "prod");
+    deployment.version = Some(rest.next("a version").into());
     while let Some(option) = rest.optional() {
         match option {
             "from" => deployment.previous_version = Some(rest.next("a version").into()),

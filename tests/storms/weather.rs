@@ -128,19 +128,12 @@ impl Climate {
             let odd = if self.people { noise.below(10) } else { 9 };
             let previous = format!("1.{number}");
             let deployment = Deployment {
-                at,
-                id: format!("{}-{number}", name(service)).into(),
-                service: name(service).into(),
-                env: "prod".into(),
                 version: Some(format!("1.{}", number + 1).into()),
                 previous_version: (odd != 0).then(|| previous.into()),
                 kind: if odd < 3 { DeploymentKind::Rollback } else { DeploymentKind::Deploy },
-                instances: Vec::new(),
-                author: None,
-                url: None,
-                commit: None,
                 team: (service == 1).then(|| "second".into()),
                 reversible: (odd == 4).then_some(false),
+                ..Deployment::new(at, &format!("{}-{number}", name(service)), &name(service), "prod")
             };
             let factor = if noise.unit() < self.harm { 3.0 } else { 1.0 };
             planned.push((deployment, factor));

@@ -10,19 +10,9 @@ use crate::engine::time::Span;
 
 pub fn deployment(service: &str, id: &str, at: Time) -> Deployment {
     Deployment {
-        at,
-        id: id.into(),
-        service: service.into(),
-        env: "prod".into(),
         version: Some(format!("{id}-new").into()),
         previous_version: Some(format!("{id}-old").into()),
-        kind: DeploymentKind::Deploy,
-        instances: Vec::new(),
-        author: None,
-        url: None,
-        commit: None,
-        team: None,
-        reversible: None,
+        ..Deployment::new(at, id, service, "prod")
     }
 }
 
