@@ -241,7 +241,7 @@ impl Engine {
     fn look(&mut self, policy: &Policy, now: Time, place: usize, last: bool, effects: &mut Vec<Effect>) {
         self.add_up(policy, now, place, last);
         let watch = self.watches.get(place).clone();
-        let level = policy.detection.level(watch.weekly);
+        let level = watch.level(policy);
         // What was said is looked at once more, so that the record shows it was held and not forgotten.
         if !watch.said || !watch.held.contains(&Reason::AlreadySaid) {
             let findings = self.findings(policy, now, place);
@@ -290,7 +290,7 @@ impl Engine {
     /// The advice stands; a material change of its evidence is told.
     fn refresh(&mut self, policy: &Policy, now: Time, place: usize, effects: &mut Vec<Effect>) {
         let findings = self.findings(policy, now, place);
-        let level = policy.detection.level(self.watches.get(place).weekly);
+        let level = self.watches.get(place).level(policy);
         let Some(found) = verdict::so_far(level, &findings) else { return };
         let watch = self.watches.get(place);
         let (thread, rollout) = (&watch.thread, rollout::rollout_of(&self.fleet, now, &watch.deployment));
@@ -302,7 +302,7 @@ impl Engine {
 
     fn findings(&mut self, policy: &Policy, now: Time, place: usize) -> detect::Findings {
         let watch = self.watches.get_mut(place);
-        let level = policy.detection.level(watch.weekly);
+        let level = watch.level(policy);
         let upto = Watch::complete(now.min(watch.until + watch::GRACE));
         match self.fleet.find(&watch.deployment.env, &watch.deployment.service) {
             Some(service) => {

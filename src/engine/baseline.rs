@@ -373,21 +373,12 @@ impl Baseline {
 
     /// How surprising it is to wander so far over a horizon, the reference lying `lag` bins before the window's end.
     pub fn wander(&self, horizon: usize, lag: usize, up: bool) -> Wander {
-        let mut learned =
-            CELLS.iter().enumerate().filter(|(_, cell)| cell.0 == horizon).map(|(place, cell)| (place, cell.1));
-        let first = learned.next().unwrap_or((0, CELLS[0].1));
-        let (mut near, mut far) = (first, None);
-        for cell in learned {
-            if near.1 < lag && far.is_none_or(|far: (usize, usize)| far.1 < lag) {
-                near = far.unwrap_or(near);
-                far = Some(cell);
-            }
-        }
-        let tail = |(cell, lag): (usize, usize)| (self.tail(cell, up), lag);
-        match far {
-            Some(far) if far.1 <= lag => Wander::of(tail(far).0),
-            Some(far) => Wander::between(tail(near), tail(far), lag),
-            None => Wander::of(tail(near).0),
+        let learned = || CELLS.iter().enumerate().filter(|(_, cell)| cell.0 == horizon);
+        let tail = |(place, cell): (usize, &(usize, usize))| (self.tail(place, up), cell.1);
+        let (near, far) = (learned().rfind(|(_, cell)| cell.1 <= lag), learned().find(|(_, cell)| cell.1 >= lag));
+        match (near, far) {
+            (Some(near), Some(far)) if near.0 != far.0 => Wander::between(tail(near), tail(far), lag),
+            (near, far) => Wander::of(tail(near.or(far).unwrap_or((0, &CELLS[0]))).0),
         }
     }
 

@@ -7,6 +7,7 @@ use super::detect::{ByHorizon, SETTLING};
 use super::effect::{Reason, VerdictKind};
 use super::event::Deployment;
 use super::ledger::Sum;
+use super::policy::Policy;
 use super::time::{Span, Time};
 use super::window::{Minute, minute_of, start_of};
 use serde::{Deserialize, Serialize};
@@ -36,7 +37,7 @@ pub struct Watch {
     pub ended: Option<VerdictKind>,
     /// What it is held against was noted.
     pub begun: bool,
-    /// The strongest evidence of each horizon so far.
+    /// The most that each horizon has told so far.
     pub by_horizon: ByHorizon,
     /// Watches a week over the whole fleet, as known when it was opened.
     pub weekly: f64,
@@ -84,6 +85,11 @@ impl Watch {
         }
     }
 
+    /// The chance of a false alarm that it may run.
+    pub fn level(&self, policy: &Policy) -> f64 {
+        policy.detection.level(self.weekly)
+    }
+
     /// True the first time.
     pub fn begin(&mut self) -> bool {
         !std::mem::replace(&mut self.begun, true)
@@ -128,24 +134,9 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::event::DeploymentKind;
 
     fn watch(at: i64) -> Watch {
-        let deployment = Deployment {
-            at: Time(at),
-            id: "d1".into(),
-            service: "checkout".into(),
-            env: "prod".into(),
-            version: None,
-            previous_version: None,
-            kind: DeploymentKind::Deploy,
-            instances: Vec::new(),
-            author: None,
-            url: None,
-            commit: None,
-            team: None,
-            reversible: None,
-        };
+        let deployment = Deployment::new(Time(at), "d1", "checkout", "prod");
         Watch::open(deployment, "t".into(), Span::HOUR, 1.0, Time(at))
     }
 
