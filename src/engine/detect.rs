@@ -7,6 +7,7 @@
 
 pub mod after;
 pub mod arms;
+pub mod bursts;
 pub mod load;
 pub mod onset;
 pub mod peers;
@@ -195,6 +196,8 @@ fn judge(look: &Look, place: usize, track: usize, character: &Character) -> Judg
         };
         judged.take(alone.finding.filter(&mut own), alone.by_horizon);
         let rare = rare::rare_events(look, place, track, character).filter(&mut own);
+        let bursts = bursts::bursts(look, place, track, character).filter(&mut own);
+        judged.take(bursts, ByHorizon::default());
         judged.shared = shared;
         judged.take(rare, ByHorizon::default());
         judged.take(arms::one_against_peers(look, place, track, character), ByHorizon::default());

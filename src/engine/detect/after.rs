@@ -140,7 +140,7 @@ fn at_horizon(
 }
 
 /// How many times farther a signal may have wandered than its yardstick knows.
-fn stretch(signal: &Signal, baseline: &Baseline, lag: usize) -> f64 {
+pub fn stretch(signal: &Signal, baseline: &Baseline, lag: usize) -> f64 {
     // Beyond the longest lag that was learned, it goes on as a random walk does.
     let walk = (lag as f64 / 90.0).max(1.0).sqrt();
     // Demand follows the day: before a whole one is known, some hours do not tell how fast it falls in others.
