@@ -165,15 +165,17 @@ impl Scribe {
         }
     }
 
-    /// What stands in brackets behind a variable or a size, and is one itself, a dotted name or nothing, says the same
-    /// once more.
+    /// What stands in brackets behind a variable or a size, and is one itself, the name of a host or nothing, says the
+    /// same once more.
     fn close(&mut self) {
         let text = &mut self.masked.text;
         let Some((rest, inside)) = text.strip_suffix(')').and_then(|text| text.rsplit_once('(')) else { return };
         let masked = inside == MASK;
-        let dotted = || inside.contains('.') && inside.bytes().all(|byte| is_word(byte) || matches!(byte, b'.' | b'-'));
-        if (rest.ends_with("<*> ") && (masked || inside.is_empty() || dotted())) || (masked && rest.ends_with("bytes "))
-        {
+        let host = || {
+            let letters = |byte: u8| byte.is_ascii_lowercase() || matches!(byte, b'.' | b'-');
+            inside.contains('.') && inside.bytes().all(letters)
+        };
+        if (rest.ends_with("<*> ") && (masked || inside.is_empty() || host())) || (masked && rest.ends_with("bytes ")) {
             let length = rest.len() - 1;
             text.truncate(length);
             self.masked.words.retain(|word| usize::from(word.1) <= length);
@@ -370,6 +372,7 @@ mod tests {
             ("started ./run and ../bin/go, not ... or . /", "started <*> and <*>, not ... or . /"),
             ("pull registry.example/shop and com.shop.app/.Main", "pull <*> and <*>"),
             ("from 10.0.0.7 (proxy.example.org) at once (or not)", "from <*> at once (or not)"),
+            ("attempt 3 (java.io.IOException)", "attempt <*> (java.io.IOException)"),
             ("", ""),
         ] {
             assert_eq!(mask(line).text, expected, "{line}");

@@ -7,7 +7,7 @@
 //! Past those, a line is nobody's, and counted.
 
 use super::mask::Masked;
-use super::pattern::{Pattern, VALUES, alike, in_common};
+use super::pattern::{Pattern, VALUES, in_common};
 use super::template::Template;
 use crate::engine::event::Severity;
 use crate::engine::index::Index;
@@ -209,9 +209,10 @@ impl Miner {
                 continue;
             }
             self.patterns += 1;
-            let matching = forms.iter().filter(|&&form| alike(&self.forms[form as usize].symbols, symbols, blanks));
-            let count = matching.count() as u32 + 1;
-            patterns.push(Pattern::new(blanks, symbols, count));
+            let mut pattern = Pattern::new(blanks, symbols, 1);
+            let matching = forms.iter().filter(|&&form| pattern.matches(&self.forms[form as usize].symbols));
+            pattern.count += matching.count() as u32;
+            patterns.push(pattern);
         }
     }
 
@@ -369,7 +370,8 @@ mod tests {
     }
 
     fn lines() -> impl Strategy<Value = Vec<String>> {
-        let word = prop_oneof!["[a-d]{1,2}", Just("failed".to_string()), "[0-9]{1,3}", Just("x=1".to_string())];
+        let some = |word: &str| Just(word.to_string());
+        let word = prop_oneof!["[a-d]{1,2}", "[0-9]{1,3}", some("failed"), some("DOWN"), some("IDLE"), some("x=1")];
         let line = prop::collection::vec(word, 1..7).prop_map(|words| words.join(" "));
         prop::collection::vec(line, 1..60)
     }
