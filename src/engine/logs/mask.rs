@@ -119,7 +119,7 @@ fn step(line: &str, bytes: &[u8], at: usize, out: &mut Scribe) -> usize {
         out.variable();
         return end;
     }
-    if fresh && let Some(end) = groups_of_hex(bytes, at).or_else(|| path(bytes, at)) {
+    if fresh && let Some(end) = path(bytes, at) {
         out.variable();
         return end;
     }
@@ -129,6 +129,14 @@ fn step(line: &str, bytes: &[u8], at: usize, out: &mut Scribe) -> usize {
         return at + 1;
     }
     let end = end_of_word(bytes, at + usize::from(signed));
+    if fresh
+        && end - at <= 4
+        && bytes.get(end) == Some(&b':')
+        && let Some(end) = groups_of_hex(bytes, at)
+    {
+        out.variable();
+        return end;
+    }
     let (word, after) = (&line[at..end], &bytes[end..]);
     if is_variable(word, before, after) || is_part_of_date(word, after) {
         out.variable();
@@ -143,8 +151,8 @@ fn unit(after: &[u8]) -> usize {
     let Some(rest) = after.strip_prefix(b" ") else { return 0 };
     let length = rest.iter().take(8).take_while(|byte| byte.is_ascii_alphabetic()).count();
     let ends = rest.get(length).is_none_or(|&byte| !is_word(byte));
-    let is_unit = UNITS.iter().any(|unit| unit.as_bytes() == &rest[..length]);
-    if is_unit && ends { length + 1 } else { 0 }
+    let is_unit = || UNITS.iter().any(|unit| unit.as_bytes() == &rest[..length]);
+    if (1..=7).contains(&length) && ends && is_unit() { length + 1 } else { 0 }
 }
 
 struct Scribe {
@@ -169,7 +177,9 @@ impl Scribe {
     /// same once more.
     fn close(&mut self) {
         let text = &mut self.masked.text;
-        let Some((rest, inside)) = text.strip_suffix(')').and_then(|text| text.rsplit_once('(')) else { return };
+        let within = text.len() - 1;
+        let Some(open) = text.as_bytes()[..within].iter().rposition(|&byte| byte == b'(') else { return };
+        let (rest, inside) = (&text[..open], &text[open + 1..within]);
         let masked = inside == MASK;
         let host = || {
             let letters = |byte: u8| byte.is_ascii_lowercase() || matches!(byte, b'.' | b'-');
@@ -284,11 +294,15 @@ fn is_part_of_date(word: &str, after: &[u8]) -> bool {
         "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "Mon", "Tue", "Wed", "Thu",
         "Fri", "Sat", "Sun",
     ];
+    // Hardly any word goes on from here.
+    if word.len() != 3 || !NAMES.contains(&word) {
+        return false;
+    }
     let next = after.iter().position(|byte| !matches!(byte, b' ' | b',')).unwrap_or(0);
     let rest = &after[next..];
     let number = rest.first().is_some_and(u8::is_ascii_digit);
     let name = rest.get(..3).is_some_and(|rest| NAMES.iter().any(|name| name.as_bytes() == rest));
-    next > 0 && (number || name) && NAMES.contains(&word)
+    next > 0 && (number || name)
 }
 
 /// Where a quoted name ends that begins at `at`. What has spaces in it is prose and is read like the rest; what a
@@ -306,7 +320,7 @@ fn quoted_name(bytes: &[u8], at: usize) -> Option<usize> {
 /// Where a path or an address of the web ends that begins at `at`.
 fn path(bytes: &[u8], at: usize) -> Option<usize> {
     let drive = bytes[at].is_ascii_alphabetic() && bytes.get(at + 1..at + 3) == Some(b":\\");
-    let relative = bytes[at..].starts_with(b"./") || bytes[at..].starts_with(b"../");
+    let relative = bytes[at] == b'.' && (bytes[at..].starts_with(b"./") || bytes[at..].starts_with(b"../"));
     if !(bytes[at] == b'/' || is_word(bytes[at]) || drive || relative) {
         return None;
     }
