@@ -9,7 +9,7 @@ use regressd::engine::event::Severity;
 use regressd::engine::logs::mask::mask;
 use regressd::engine::logs::miner::{Miner, Placed};
 use regressd::engine::time::Time;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,10 @@ fn grouping_accuracy() {
         let lines = labelled(&fs::read_to_string(&file).expect("a system's lines can be read"));
         let (accuracy, found, real) = judge(&lines);
         let name = file.file_name().unwrap_or_default().to_string_lossy().replace("_2k.log_structured.csv", "");
-        println!("{name:<14} {accuracy:.3}   {found} templates for {real}");
+        let backwards = if mined(lines.iter()) == mined(lines.iter().rev()) { "the same" } else { "others" };
+        println!(
+            "{name:<14} {accuracy:.3}   {found} templates for {real}, {backwards} from the last line to the first"
+        );
         results.push(accuracy);
     }
     assert!(!results.is_empty(), "no *_2k.log_structured.csv in {}", root.display());
@@ -52,6 +55,15 @@ fn judge(lines: &[(String, String)]) -> (f64, usize, usize) {
         }
     }
     (right as f64 / lines.len().max(1) as f64, ours.len(), theirs.len())
+}
+
+/// The texts of all templates, which must not depend on the order of lines while they fit.
+fn mined<'a>(lines: impl Iterator<Item = &'a (String, String)>) -> BTreeSet<String> {
+    let mut miner = Miner::default();
+    for (at, (content, _)) in lines.enumerate() {
+        miner.place(&mask(content), Severity::Info, Time(at as i64), true);
+    }
+    miner.templates().map(|template| template.text.to_string()).collect()
 }
 
 fn structured(root: &Path) -> Vec<PathBuf> {

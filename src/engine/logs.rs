@@ -9,6 +9,7 @@ pub mod journal;
 pub mod judge;
 pub mod mask;
 pub mod miner;
+mod pattern;
 pub mod template;
 pub mod trace;
 

@@ -21,8 +21,9 @@ const QUOTED_MAX: usize = 120;
 /// The symbol of a mask.
 pub const VARIABLE: u32 = 0;
 
-/// The bit of a symbol that a word has which says what was done: `started`, `closing`.
-pub const DONE: u32 = 2;
+/// The bit of a symbol that a word has which tells what was done or how something stands: `started`, `closing`,
+/// `DELETE`, `FAILED`.
+pub const TELLING: u32 = 2;
 /// A number with one of these behind it is one quantity, in whatever unit it was told.
 const UNITS: [&str; 26] = [
     "ms", "s", "sec", "secs", "second", "seconds", "msec", "us", "ns", "min", "mins", "minute", "minutes", "h", "hour",
@@ -60,8 +61,8 @@ impl Masked {
     pub fn symbols(&self) -> Box<[u32]> {
         let words = self.words.iter().map(|&(start, end)| &self.text[start.into()..end.into()]);
         let symbol = |word: &str| {
-            let done = if word.ends_with("ed") || word.ends_with("ing") { DONE } else { 0 };
-            if word == MASK { VARIABLE } else { xxh3_64(word.as_bytes()) as u32 & !DONE | done | 1 }
+            let telling = if tells(word) { TELLING } else { 0 };
+            if word == MASK { VARIABLE } else { xxh3_64(word.as_bytes()) as u32 & !TELLING | telling | 1 }
         };
         words.map(symbol).collect()
     }
@@ -128,6 +129,14 @@ fn step(line: &str, bytes: &[u8], at: usize, out: &mut Scribe) -> usize {
         return at + 1;
     }
     let end = end_of_word(bytes, at + usize::from(signed));
+    if fresh
+        && end - at <= 4
+        && bytes.get(end) == Some(&b':')
+        && let Some(end) = groups_of_hex(bytes, at)
+    {
+        out.variable();
+        return end;
+    }
     let (word, after) = (&line[at..end], &bytes[end..]);
     if is_variable(word, before, after) || is_part_of_date(word, after) {
         out.variable();
@@ -142,8 +151,8 @@ fn unit(after: &[u8]) -> usize {
     let Some(rest) = after.strip_prefix(b" ") else { return 0 };
     let length = rest.iter().take(8).take_while(|byte| byte.is_ascii_alphabetic()).count();
     let ends = rest.get(length).is_none_or(|&byte| !is_word(byte));
-    let is_unit = UNITS.iter().any(|unit| unit.as_bytes() == &rest[..length]);
-    if is_unit && ends { length + 1 } else { 0 }
+    let is_unit = || UNITS.iter().any(|unit| unit.as_bytes() == &rest[..length]);
+    if (1..=7).contains(&length) && ends && is_unit() { length + 1 } else { 0 }
 }
 
 struct Scribe {
@@ -164,12 +173,19 @@ impl Scribe {
         }
     }
 
-    /// What stands in brackets behind a variable or a size, and is one itself or nothing, says the same once more.
+    /// What stands in brackets behind a variable or a size, and is one itself, the name of a host or nothing, says the
+    /// same once more.
     fn close(&mut self) {
         let text = &mut self.masked.text;
-        let inside = text.strip_suffix("(<*>)").map(|rest| (rest, true));
-        let Some((rest, masked)) = inside.or_else(|| text.strip_suffix("()").map(|rest| (rest, false))) else { return };
-        if rest.ends_with("<*> ") || (masked && rest.ends_with("bytes ")) {
+        let within = text.len() - 1;
+        let Some(open) = text.as_bytes()[..within].iter().rposition(|&byte| byte == b'(') else { return };
+        let (rest, inside) = (&text[..open], &text[open + 1..within]);
+        let masked = inside == MASK;
+        let host = || {
+            let letters = |byte: u8| byte.is_ascii_lowercase() || matches!(byte, b'.' | b'-');
+            inside.contains('.') && inside.bytes().all(letters)
+        };
+        if (rest.ends_with("<*> ") && (masked || inside.is_empty() || host())) || (masked && rest.ends_with("bytes ")) {
             let length = rest.len() - 1;
             text.truncate(length);
             self.masked.words.retain(|word| usize::from(word.1) <= length);
@@ -214,9 +230,12 @@ fn is_word(byte: u8) -> bool {
 fn end_of_word(bytes: &[u8], from: usize) -> usize {
     let mut end = from;
     while end < bytes.len() {
-        let joins = matches!(bytes[end], b'-' | b'.' | b'@' | b'\'')
-            && bytes.get(end + 1).copied().is_some_and(is_word)
-            && (bytes[end] != b'\'' || bytes.get(end + 1).is_some_and(u8::is_ascii_alphabetic));
+        let joins = match bytes[end] {
+            b'-' | b'.' | b'@' => bytes.get(end + 1).copied().is_some_and(is_word),
+            b'~' => end > from && bytes.get(end + 1).is_some_and(|&byte| is_word(byte) || byte == b'~'),
+            b'\'' => bytes.get(end + 1).is_some_and(u8::is_ascii_alphabetic),
+            _ => false,
+        };
         if !is_word(bytes[end]) && !joins {
             break;
         }
@@ -238,17 +257,52 @@ fn is_variable(word: &str, before: Option<u8>, after: &[u8]) -> bool {
     hexadecimal || word.contains('@') || (dotted && (port || before == Some(b'='))) || (bytes.len() > 64 && !dotted)
 }
 
+/// Whether a word tells what was done or how something stands. Short ones in capitals may as well be codes: `EUR`.
+fn tells(word: &str) -> bool {
+    word.ends_with("ed")
+        || word.ends_with("ing")
+        || (word.len() >= 4 && word.bytes().all(|byte| byte.is_ascii_uppercase() || matches!(byte, b'_' | b'-')))
+}
+
+/// Where an address of hardware or of the sixth version of IP ends that begins at `at`: hexadecimal groups between
+/// colons, of which not all are names.
+fn groups_of_hex(bytes: &[u8], at: usize) -> Option<usize> {
+    let (mut end, mut groups, mut digits, mut gap) = (at, 0, false, false);
+    loop {
+        let length = bytes[end..].iter().take(5).take_while(|byte| byte.is_ascii_hexdigit()).count();
+        if length == 5 || (length == 0 && groups == 0) {
+            return None;
+        }
+        digits |= bytes[end..end + length].iter().any(u8::is_ascii_digit);
+        gap |= length == 0;
+        groups += 1;
+        end += length;
+        if bytes.get(end) != Some(&b':')
+            || !bytes.get(end + 1).is_some_and(|&byte| byte == b':' || byte.is_ascii_hexdigit())
+        {
+            break;
+        }
+        end += 1;
+    }
+    let ends = bytes.get(end).is_none_or(|&byte| !is_word(byte));
+    (ends && digits && (groups >= 4 || (gap && groups >= 3))).then_some(end)
+}
+
 /// Names of months and days, where a number or another such name follows.
 fn is_part_of_date(word: &str, after: &[u8]) -> bool {
     const NAMES: [&str; 19] = [
         "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "Mon", "Tue", "Wed", "Thu",
         "Fri", "Sat", "Sun",
     ];
+    // Hardly any word goes on from here.
+    if word.len() != 3 || !NAMES.contains(&word) {
+        return false;
+    }
     let next = after.iter().position(|byte| !matches!(byte, b' ' | b',')).unwrap_or(0);
     let rest = &after[next..];
     let number = rest.first().is_some_and(u8::is_ascii_digit);
     let name = rest.get(..3).is_some_and(|rest| NAMES.iter().any(|name| name.as_bytes() == rest));
-    next > 0 && (number || name) && NAMES.contains(&word)
+    next > 0 && (number || name)
 }
 
 /// Where a quoted name ends that begins at `at`. What has spaces in it is prose and is read like the rest; what a
@@ -266,10 +320,11 @@ fn quoted_name(bytes: &[u8], at: usize) -> Option<usize> {
 /// Where a path or an address of the web ends that begins at `at`.
 fn path(bytes: &[u8], at: usize) -> Option<usize> {
     let drive = bytes[at].is_ascii_alphabetic() && bytes.get(at + 1..at + 3) == Some(b":\\");
-    if !(bytes[at] == b'/' || is_word(bytes[at]) || drive) {
+    let relative = bytes[at] == b'.' && (bytes[at..].starts_with(b"./") || bytes[at..].starts_with(b"../"));
+    if !(bytes[at] == b'/' || is_word(bytes[at]) || drive || relative) {
         return None;
     }
-    let mut slashes = 0;
+    let (mut slashes, mut dotted) = (0, false);
     let mut end = at;
     while end < bytes.len() && end - at < LOOKED_AT {
         match bytes[end] {
@@ -278,7 +333,8 @@ fn path(bytes: &[u8], at: usize) -> Option<usize> {
             b':' | b'%' | b'?' | b'=' | b'&' | b'+' | b'~' | b'#' | b'@' | b'.' | b'-' | b'*' if slashes > 0 => {}
             b':' if bytes.get(end + 1..end + 3) == Some(b"//") => {}
             b':' if drive => {}
-            b'.' | b'-' => {}
+            b'.' => dotted = true,
+            b'-' => {}
             byte if is_word(byte) => {}
             _ => break,
         }
@@ -287,9 +343,11 @@ fn path(bytes: &[u8], at: usize) -> Option<usize> {
     while end > at && matches!(bytes[end - 1], b'.' | b':' | b'?' | b'=' | b'-') {
         end -= 1;
     }
-    let rooted =
-        bytes[at] == b'/' && end - at > 1 && bytes.get(at + 1).is_some_and(|&byte| is_word(byte) || byte == b'.');
-    (rooted || slashes >= 2).then_some(end)
+    let follows = |at: usize| bytes.get(at).is_some_and(|&byte| is_word(byte) || byte == b'.');
+    let rooted = bytes[at] == b'/' && end - at > 1 && follows(at + 1);
+    // A dotted name with a slash behind it is that of a host, a package or a bucket, and of something in it.
+    let inside = dotted && slashes == 1 && end - at > 3;
+    (rooted || relative || inside || slashes >= 2).then_some(end)
 }
 
 #[cfg(test)]
@@ -321,6 +379,14 @@ mod tests {
             ("from 10.0.0.7 (host8.example.net) and 10.0.0.8 ()", "from <*> and <*>"),
             ("C:\\Program\\x.exe started", "<*> started"),
             ("{\"level\":\"error\"}", "{\"level\":<*>}"),
+            ("lease of 5c:50:15:4c:ab:fe lost", "lease of <*> lost"),
+            ("route to fe80::c6b3:1ff:fecd:467f via FE80:0000:D8A5:90FF", "route to <*> via <*>"),
+            ("dead:beef:bad:cafe std::fmt a:b:c:d", "dead:beef:bad:cafe std::fmt a:b:c:d"),
+            ("package for_KB2718704~31bf~amd64~~6.1 and foo-bar~31bf~en-US~6.1", "package <*> and <*>"),
+            ("started ./run and ../bin/go, not ... or . /", "started <*> and <*>, not ... or . /"),
+            ("pull registry.example/shop and com.shop.app/.Main", "pull <*> and <*>"),
+            ("from 10.0.0.7 (proxy.example.org) at once (or not)", "from <*> at once (or not)"),
+            ("attempt 3 (java.io.IOException)", "attempt <*> (java.io.IOException)"),
             ("", ""),
         ] {
             assert_eq!(mask(line).text, expected, "{line}");

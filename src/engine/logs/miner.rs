@@ -1,12 +1,13 @@
 //! The miner: which template a masked line belongs to.
 //!
 //! Every distinct masked line is a *form*; forms of one shape (same punctuation, same number of words) are a group. A
-//! *pattern* is what two forms have in common; it comes alive when enough forms of the group match it, or at once where
-//! one of the two has a mask at every place in which they differ. A form belongs to the live pattern with the most
-//! variable places, or is a template by itself. Which patterns live depends on the set of forms alone, so lines give
-//! the same templates in whatever order they come, up to the limits. Past those, a line is nobody's, and counted.
+//! *pattern* is what two forms have in common; it comes alive when the forms that match it say that its places vary. A
+//! form belongs to the live pattern with the most variable places, or is a template by itself. Which patterns live
+//! depends on the set of forms alone, so lines give the same templates in whatever order they come, up to the limits.
+//! Past those, a line is nobody's, and counted.
 
-use super::mask::{DONE, Masked, VARIABLE};
+use super::mask::Masked;
+use super::pattern::{Pattern, VALUES, in_common};
 use super::template::Template;
 use crate::engine::event::Severity;
 use crate::engine::index::Index;
@@ -24,8 +25,6 @@ const GROUP: usize = 256;
 const PATTERNS: usize = 256;
 /// Forms of one pattern that are remembered; after those the pattern is enough.
 const KIN: u32 = 64;
-/// Places in which two forms may differ, where one of them is masked there anyway.
-const FREE: u32 = 4;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Miner {
@@ -54,18 +53,6 @@ struct Group {
     patterns: Vec<Pattern>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Pattern {
-    /// The variable places, one bit each.
-    blanks: u64,
-    /// Of any form that matches; those at variable places mean nothing.
-    symbols: Box<[u32]>,
-    count: u32,
-    needs: u32,
-    /// Its template, once alive.
-    place: Option<u32>,
-}
-
 /// Where a line belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placed {
@@ -73,12 +60,6 @@ pub enum Placed {
     New(u32),
     /// There is no room for another kind of line.
     Full,
-}
-
-impl Pattern {
-    fn matches(&self, symbols: &[u32]) -> bool {
-        alike(&self.symbols, symbols, self.blanks)
-    }
 }
 
 impl Miner {
@@ -189,23 +170,17 @@ impl Miner {
 
     fn add(&mut self, group: usize, line: &Masked, id: u64, symbols: Box<[u32]>, severity: Severity, at: Time) {
         let form = self.forms.len() as u32;
-        let mut alive = Vec::new();
-        for (place, pattern) in self.groups[group].patterns.iter_mut().enumerate() {
-            if pattern.matches(&symbols) {
-                pattern.count += 1;
-                if pattern.place.is_none() && pattern.count >= pattern.needs {
-                    alive.push(place);
-                }
-            }
+        let known = self.groups[group].patterns.len();
+        for pattern in &mut self.groups[group].patterns {
+            pattern.count += u32::from(pattern.matches(&symbols));
         }
-        alive.extend(self.compare(group, &symbols));
+        self.compare(group, &symbols);
+        let alive = self.awakened(group, &symbols, known);
         let place = self.vacancy();
         self.templates[place as usize] = Some(Template::new(id, &line.text, severity, at));
         self.forms.push(Form { id, symbols, place, blanks: 0 });
         self.by_form.set(id, form);
         self.groups[group].forms.push(form);
-        alive.sort_unstable();
-        alive.dedup();
         for pattern in alive {
             let blanks = self.groups[group].patterns[pattern].blanks;
             let text = line.without(blanks);
@@ -223,34 +198,33 @@ impl Miner {
         self.settle(group);
     }
 
-    /// Patterns between a new form and the others of its group; the places of those that live at once.
-    fn compare(&mut self, group: usize, symbols: &[u32]) -> Vec<usize> {
-        let mut alive = Vec::new();
+    /// Makes the patterns between a new form and the others of its group.
+    fn compare(&mut self, group: usize, symbols: &[u32]) {
         let Group { forms, patterns } = &mut self.groups[group];
         for &other in forms.iter() {
             let other = &self.forms[other as usize].symbols;
-            let Some((blanks, needs)) = in_common(symbols, other) else { continue };
-            let known =
-                patterns.iter_mut().enumerate().find(|(_, each)| each.blanks == blanks && each.matches(symbols));
-            if let Some((place, known)) = known {
-                known.needs = known.needs.min(needs);
-                if known.place.is_none() && known.count >= known.needs && !alive.contains(&place) {
-                    alive.push(place);
-                }
-                continue;
-            }
-            if patterns.len() >= PATTERNS || self.patterns >= FORMS {
+            let Some(blanks) = in_common(symbols, other) else { continue };
+            let room = patterns.len() < PATTERNS && self.patterns < FORMS;
+            if !room || patterns.iter().any(|each| each.blanks == blanks && each.matches(symbols)) {
                 continue;
             }
             self.patterns += 1;
-            let matching = forms.iter().filter(|&&form| alike(&self.forms[form as usize].symbols, symbols, blanks));
-            let count = matching.count() as u32 + 1;
-            if count >= needs {
-                alive.push(patterns.len());
-            }
-            patterns.push(Pattern { blanks, symbols: symbols.into(), count, needs, place: None });
+            let mut pattern = Pattern::new(blanks, symbols, 1);
+            let matching = forms.iter().filter(|&&form| pattern.matches(&self.forms[form as usize].symbols));
+            pattern.count += matching.count() as u32;
+            patterns.push(pattern);
         }
-        alive
+    }
+
+    /// The patterns that a new form brings to life, of which those from `fresh` on have just been made.
+    fn awakened(&self, group: usize, symbols: &[u32], fresh: usize) -> Vec<usize> {
+        let Group { forms, patterns } = &self.groups[group];
+        let forms = forms.iter().map(|&form| &*self.forms[form as usize].symbols).chain([symbols]);
+        let lives = |&(at, pattern): &(usize, &Pattern)| {
+            let worth = at >= fresh || pattern.count as usize >= VALUES || pattern.is_masked(symbols);
+            worth && pattern.place.is_none() && pattern.matches(symbols) && pattern.varies(forms.clone())
+        };
+        patterns.iter().enumerate().filter(lives).map(|(at, _)| at).collect()
     }
 
     /// Moves every form of a group to the pattern it belongs to, and templates that nobody has any more with it.
@@ -273,7 +247,7 @@ impl Miner {
         for pattern in 0..self.groups[group].patterns.len() {
             let Some(from) = self.groups[group].patterns[pattern].place else { continue };
             let owner = self.groups[group].forms.iter().find(|&&form| self.forms[form as usize].place == from);
-            let symbols = self.groups[group].patterns[pattern].symbols.clone();
+            let symbols = self.groups[group].patterns[pattern].symbols().to_vec();
             if owner.is_none()
                 && let Some((_, to, _)) = self.belongs(group, &symbols)
                 && to != from
@@ -297,47 +271,6 @@ impl Miner {
             self.templates.push(None);
             (self.templates.len() - 1) as u32
         })
-    }
-}
-
-/// Whether two forms agree in all places but the variable ones.
-fn alike(one: &[u32], other: &[u32], blanks: u64) -> bool {
-    one.len() == other.len()
-        && one.iter().zip(other).enumerate().all(|(place, (a, b))| a == b || blanks & (1 << place) != 0)
-}
-
-/// The places in which two forms differ, and how many forms must agree for that to be a pattern; none if they differ
-/// in too much to be two lines of one template.
-fn in_common(one: &[u32], other: &[u32]) -> Option<(u64, u32)> {
-    let (mut blanks, mut free, mut constant) = (0_u64, [0_u32; 2], 0_u32);
-    for (place, (&a, &b)) in one.iter().zip(other).enumerate() {
-        if a == b {
-            constant += u32::from(a != VARIABLE);
-        } else {
-            // Two things that were done are two kinds of events, not one with a variable.
-            if a & b & DONE != 0 {
-                return None;
-            }
-            blanks |= 1 << place;
-            free[0] += u32::from(a == VARIABLE);
-            free[1] += u32::from(b == VARIABLE);
-        }
-    }
-    let differ = blanks.count_ones();
-    let masked = free[0].max(free[1]);
-    if differ > 0 && masked == differ && differ <= FREE && constant > 0 {
-        return Some((blanks, 2));
-    }
-    // Verbs come first: what differs there does something else, unless all the rest is the same.
-    if blanks & 1 != 0 && constant < 5 {
-        return None;
-    }
-    match differ {
-        1 if constant >= 3 => Some((blanks, 3)),
-        1 if constant == 2 => Some((blanks, 4)),
-        2 if constant >= 4 => Some((blanks, 4)),
-        3 if constant >= 7 => Some((blanks, 5)),
-        _ => None,
     }
 }
 
@@ -429,18 +362,16 @@ mod tests {
 
     #[test]
     fn forgetting_makes_room_and_keeps_the_rest() {
-        let mut miner = mine(["session opened for a", "session opened for b", "session opened for c", "bye now all"]);
+        let mut miner = mine(["opened for a", "opened for b", "opened for c", "opened for d", "bye now all"]);
         miner.forget(|template| template.text.starts_with("bye"));
         assert_eq!(miner.len(), 1);
-        assert!(matches!(
-            miner.place(&mask("session opened for zoe"), Severity::Info, Time(9), true),
-            Placed::Known(_)
-        ));
+        assert!(matches!(miner.place(&mask("opened for zoe"), Severity::Info, Time(9), true), Placed::Known(_)));
         assert!(matches!(miner.place(&mask("bye now all"), Severity::Info, Time(9), true), Placed::New(_)));
     }
 
     fn lines() -> impl Strategy<Value = Vec<String>> {
-        let word = prop_oneof!["[a-d]{1,2}", Just("failed".to_string()), "[0-9]{1,3}", Just("x=1".to_string())];
+        let some = |word: &str| Just(word.to_string());
+        let word = prop_oneof!["[a-d]{1,2}", "[0-9]{1,3}", some("failed"), some("DOWN"), some("IDLE"), some("x=1")];
         let line = prop::collection::vec(word, 1..7).prop_map(|words| words.join(" "));
         prop::collection::vec(line, 1..60)
     }
