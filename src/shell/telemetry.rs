@@ -100,8 +100,6 @@ pub struct Metrics {
     checkpoint_failures: IntCounter,
 }
 
-const WRITTEN: &str = "checkpoint_last_success_timestamp_seconds";
-
 impl Metrics {
     pub fn new() -> Metrics {
         let new = Families::new();
@@ -161,7 +159,7 @@ impl Metrics {
                 "When the configuration was last loaded successfully.",
             ),
             config_info: new.gauges("config_info", "The hash of the policy in force.", &["hash"]),
-            checkpoint_timestamp: new.gauge(WRITTEN, "When the last checkpoint was written; 0 before the first."),
+            checkpoint_timestamp: new.gauge("checkpoint_last_success_timestamp_seconds", "When the last was written."),
             checkpoint_bytes: new.int_gauge("checkpoint_bytes", "Size of the last checkpoint."),
             checkpoint_duration: new.gauge("checkpoint_duration_seconds", "How long the last checkpoint took."),
             checkpoint_pause: new.gauge("checkpoint_pause_seconds", "How long the last checkpoint stopped the stream."),

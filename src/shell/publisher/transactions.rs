@@ -98,6 +98,9 @@ impl Transactions {
     /// The first outbox is of an earlier run, which may have published it.
     pub fn doubt(&mut self) {
         self.doubtful = true;
+        if self.stage == Stage::Begin {
+            self.stage = Stage::Ask;
+        }
     }
 
     /// Gets ready before there is anything to publish: ends what a killed daemon left open, which holds up readers.
