@@ -32,6 +32,11 @@ impl<T> Shared<T> {
         self.0.push(Slot { held: Arc::new(element), changed: true });
     }
 
+    /// Keeps the first so many.
+    pub fn truncate(&mut self, length: usize) {
+        self.0.truncate(length);
+    }
+
     pub fn get(&self, place: usize) -> Option<&T> {
         self.0.get(place).map(|slot| &*slot.held)
     }

@@ -27,11 +27,13 @@ pub enum Nature {
     /// Counts that are only reported when there are any: no sample is a zero while the service lives.
     Events,
     Distribution,
+    /// A rate adjusted for the environment's (see `adjusted`); it has no series of its own.
+    Adjusted,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Signal {
-    /// Its fingerprint, by which the fleet finds it.
+    /// Its fingerprint, by which the fleet finds it; 0 where no sample does.
     pub id: u64,
     pub metric: Arc<str>,
     /// The metric with its labels, for people.
@@ -103,7 +105,9 @@ impl Signal {
         match self.tracks.get(track).map(|track| track.feature) {
             Some(Feature::Above(_)) => Some("1"),
             _ if self.partner.is_some() => Some("1"),
-            Some(Feature::Level) if matches!(self.nature, Nature::Rate | Nature::Events) => Some("/min"),
+            Some(Feature::Level) if matches!(self.nature, Nature::Rate | Nature::Events | Nature::Adjusted) => {
+                Some("/min")
+            }
             _ => self.unit.as_deref(),
         }
     }

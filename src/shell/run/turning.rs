@@ -101,6 +101,8 @@ impl Turning {
                 if self.stop.is_overdue(STOP_WITHIN) {
                     return Ok(Delivered::Unfinished);
                 }
+                self.report.health.beat();
+                std::thread::sleep(WAIT_BRIEFLY);
                 self.prepare()?;
             }
             delivered = self.finish()?;
