@@ -58,9 +58,9 @@ impl Fleet {
         for (service, owner) in fleet.services.iter().enumerate() {
             fleet.services_by_name.set(Fleet::name(&owner.env, &owner.name), service as u32);
             for (signal, owned) in owner.signals.iter().enumerate() {
+                fleet.signals += 1;
                 // What is worked out from others has no name of its own, and no series.
                 if owned.id != 0 {
-                    fleet.signals += 1;
                     fleet.signals_by_name.set(owned.id, (service as u32, signal as u32));
                 }
                 for (series, name) in owned.names() {

@@ -52,7 +52,8 @@ pub fn bad_lines() -> Vec<Draft> {
     (0..BAD).map(bad).collect()
 }
 
-/// Kills so many daemons, each within so many milliseconds, does `between` them what else goes wrong, and compares with one that nobody disturbed.
+/// Kills so many daemons, each within so many milliseconds, does `between` them what else goes wrong, and compares with
+/// one that nobody disturbed.
 pub fn assert_said_once_though_killed(
     scene: &Scene,
     input: &Input,

@@ -1,4 +1,5 @@
-//! A daemon without a disk: what it knows and what it said are in a compacted topic, in the transactions of what it says.
+//! A daemon without a disk: what it knows and what it said are in a compacted topic, in the transactions of what it
+//! says.
 //!
 //! Whenever it is killed, and with its folder gone, it goes on from the topic: everything is said once, and what was
 //! learned is what a daemon learned that nobody disturbed.
