@@ -12,6 +12,7 @@ pub mod adjusted;
 pub mod aside;
 pub mod baseline;
 pub mod character;
+pub mod cut;
 pub mod detect;
 pub mod distribution;
 pub mod drift;
@@ -34,6 +35,7 @@ pub mod redact;
 pub mod rollout;
 pub mod series;
 pub mod service;
+pub mod shared;
 pub mod signal;
 pub mod stats;
 pub mod threads;
@@ -69,10 +71,11 @@ pub use vitals::Vitals;
 use watch::{Phase, Watch};
 use watches::Watches;
 
-/// All state; a checkpoint is this struct, serialised.
+/// All state; a checkpoint is this struct, serialised, together with the services of the same cut (`cut`).
 #[derive(Default, Serialize, Deserialize)]
 pub struct Engine {
     now: Option<Time>,
+    #[serde(skip)]
     fleet: Fleet,
     aside: Aside,
     logs: Logs,

@@ -5,8 +5,9 @@
 //! Only minutes that hold something are kept, so a metric scraped every five minutes has as long a memory in bins as
 //! one scraped every minute. Late samples find their bin as long as it is here.
 
+mod packed;
+
 use super::time::{Span, Time};
-use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// The width of a bin.
@@ -23,7 +24,7 @@ pub fn start_of(minute: Minute) -> Time {
     Time(i64::from(minute) * WIDTH.0)
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bin {
     pub minute: Minute,
     pub num: f32,
@@ -38,7 +39,7 @@ impl Bin {
 }
 
 /// The newest `limit` bins, in order of time, none twice. 12 bytes a bin.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ring {
     bins: VecDeque<Bin>,
 }

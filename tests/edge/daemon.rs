@@ -55,6 +55,11 @@ impl Daemon<'_> {
         assert!(ended.is_none(), "the daemon ended by itself: {ended:?}");
     }
 
+    /// Whether it is gone.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.ended().is_some()
+    }
+
     /// SIGTERM; it must end with success.
     pub fn stop(mut self) {
         self.process.signal("TERM");

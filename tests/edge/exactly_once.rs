@@ -13,26 +13,26 @@ use rdkafka::producer::{BaseProducer, Producer};
 use crate::clock::{now_ms, wait_for};
 use crate::daemon::Daemon;
 use crate::kafka::Kafka;
-use crate::restart::{Input, assert_same};
+use crate::restart::{Input, Said, assert_same};
 use crate::scene::Scene;
 use crate::topic::{self, Draft};
 use crate::traffic::{Noise, SECOND};
 
-const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// `KILLS=50` asks for more; three brokers serve the long run.
 const KILLS: usize = 5;
 
 /// Small sips, so that it can be killed in the middle, and a member that comes back under its own name, so that nobody
 /// waits for the killed one's session to end.
-const PROPERTIES: &str = r#"
+pub const PROPERTIES: &str = r#"
 "queued.min.messages" = "20"
 "fetch.message.max.bytes" = "65536"
 "fetch.queue.backoff.ms" = "250"
 "group.instance.id" = "only"
 "#;
 
-const BAD: usize = 40;
+pub const BAD: usize = 40;
 
 #[test]
 fn after_kill_9_at_any_moment_everything_is_said_once() {
@@ -43,31 +43,48 @@ fn after_kill_9_at_any_moment_everything_is_said_once() {
     let input = if kills > KILLS { Input::every(SECOND) } else { Input::new() };
     let undisturbed = input.undisturbed("transactions-not");
     let scene = Scene::exactly_once(kafka, "transactions", PROPERTIES);
-    input.write(&scene);
-    // Among the last hour's input, so that they come at different moments.
+    assert_said_once_though_killed(&scene, &input, &undisturbed, (kills, 2_500), || {});
+}
+
+/// Among the last hour's input, so that they come at different moments.
+pub fn bad_lines() -> Vec<Draft> {
     let bad = |n: usize| Draft::bytes(now_ms() - 90_000 * (BAD - n) as i64, format!("bad {n}"));
-    scene.write("logs", &(0..BAD).map(bad).collect::<Vec<_>>());
+    (0..BAD).map(bad).collect()
+}
+
+/// Kills so many daemons, each within so many milliseconds, does `between` them what else goes wrong, and compares with
+/// one that nobody disturbed.
+pub fn assert_said_once_though_killed(
+    scene: &Scene,
+    input: &Input,
+    undisturbed: &Said,
+    (kills, within): (usize, usize),
+    between: impl Fn(),
+) {
+    input.write(scene);
+    scene.write("logs", &bad_lines());
     let mut noise = Noise::new(&format!("kills {}", now_ms()));
     let (mut stepped, mut behind) = (Vec::new(), 0);
     for _ in 0..kills {
-        let mut daemon = Daemon::launch(&scene);
+        let mut daemon = Daemon::launch(scene);
         wait_for("it to be at work again", LIMIT, || {
             daemon.assert_running();
             (daemon.messages() > 0.0 || daemon.is_ready()).then_some(())
         });
         // No condition to wait for: any moment is to be hit, that of a half-written checkpoint too.
-        std::thread::sleep(Duration::from_millis(noise.below(2_500) as u64));
+        std::thread::sleep(Duration::from_millis(noise.below(within) as u64));
         stepped.push(daemon.messages());
         daemon.kill();
-        behind += assert_in_step(&scene);
+        between();
+        behind += assert_in_step(scene);
     }
     println!("killed after {stepped:?} messages each; {behind} partitions were not read to their end then");
     assert!(behind > 0, "all kills came when nothing was left to do");
-    input.finish(&scene);
-    let said = input.said(&scene);
+    input.finish(scene);
+    let said = input.said(scene);
     assert!(said.values().all(|messages| messages.len() == 1), "something was said twice: {said:#?}");
-    assert_same(&scene, &said, &undisturbed);
-    assert_once(&scene);
+    assert_same(scene, &said, undisturbed);
+    assert_once(scene);
     for kind in ["metrics", "logs", "deployments"] {
         for (committed, end) in topic::committed(scene.brokers(), scene.group(), &scene.topic(kind)) {
             assert!(committed == Offset::Offset(end) || end == 0, "{kind}: {committed:?} of {end}");
@@ -83,7 +100,7 @@ fn assert_in_step(scene: &Scene) -> usize {
 }
 
 /// Every audit entry has its own id; every bad message is a dead letter, once.
-fn assert_once(scene: &Scene) {
+pub fn assert_once(scene: &Scene) {
     let mut entries: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for entry in scene.read("audit") {
         let entry = entry.json();

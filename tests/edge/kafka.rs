@@ -70,13 +70,24 @@ impl Kafka {
 
     /// Each a name and its number of partitions; replicated to as many brokers as there are.
     pub fn create_topics(&self, topics: &[(String, usize)]) {
+        self.create(topics, &[]);
+    }
+
+    /// One that keeps the latest record of each key, and compacts often.
+    pub fn create_compacted(&self, topic: &str) {
+        let settings = [("cleanup.policy", "compact"), ("segment.ms", "5000"), ("min.cleanable.dirty.ratio", "0.01")];
+        self.create(&[(topic.to_owned(), 1)], &settings);
+    }
+
+    fn create(&self, topics: &[(String, usize)], settings: &[(&str, &str)]) {
         let admin: AdminClient<DefaultClientContext> = self.client().create().expect("the client's settings are valid");
         let replicas = i32::try_from(self.nodes.len()).expect("few brokers");
         let topics: Vec<NewTopic> = topics
             .iter()
             .map(|(name, partitions)| {
                 let partitions = i32::try_from(*partitions).expect("few partitions");
-                NewTopic::new(name, partitions, TopicReplication::Fixed(replicas))
+                let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
+                settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value))
             })
             .collect();
         let options = AdminOptions::new().operation_timeout(Some(START_LIMIT));

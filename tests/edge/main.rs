@@ -23,4 +23,5 @@ mod outage;
 mod reload;
 mod restart;
 mod secured;
+mod state_topic;
 mod whole_path;

@@ -34,6 +34,8 @@ pub struct Scene {
     /// More of `[kafka.properties]`.
     properties: String,
     delivery: &'static str,
+    /// More of `[state]`.
+    state: String,
 }
 
 impl Scene {
@@ -52,6 +54,19 @@ impl Scene {
         Scene::set(kafka, name, &kafka.addresses(), properties.to_owned(), "exactly_once")
     }
 
+    /// The same, with the state in a topic.
+    pub fn stateful(kafka: &Kafka, name: &str, properties: &'static str) -> Scene {
+        Scene::exactly_once(kafka, name, properties).with_state_topic(kafka)
+    }
+
+    /// The same scene with a topic for the state.
+    pub fn with_state_topic(mut self, kafka: &Kafka) -> Scene {
+        kafka.create_compacted(&self.topic("state"));
+        self.state = format!("topic = \"{}\"", self.topic("state"));
+        self.configure("");
+        self
+    }
+
     /// The same, where the daemon comes in by a door of its own.
     pub fn secured(kafka: &Kafka, name: &str, door: &str, properties: String) -> Scene {
         Scene::set(kafka, name, door, properties, "exactly_once")
@@ -66,6 +81,7 @@ impl Scene {
             http: SocketAddr::from(([127, 0, 0, 1], free_port())),
             properties,
             delivery,
+            state: String::new(),
         };
         kafka.create_topics(&TOPICS.map(|(kind, partitions)| (scene.topic(kind), partitions)));
         scene.configure("");
@@ -95,7 +111,7 @@ impl Scene {
         self.http
     }
 
-    /// `metrics`, `logs`, `deployments`, `control`, `recommendations`, `audit`, `dead-letter`.
+    /// `metrics`, `logs`, `deployments`, `control`, `recommendations`, `audit`, `dead-letter`, `state`.
     pub fn topic(&self, kind: &str) -> String {
         format!("{}.{kind}", self.name)
     }
@@ -156,7 +172,8 @@ dead_letter = "{name}.dead-letter"
 
 [state]
 dir = "{state}"
-checkpoint_every = "2s"
+checkpoint_every = "1s"
+{more_state}
 
 [http]
 listen = "{http}"
@@ -174,6 +191,7 @@ level = "recommend"
             http = self.http,
             properties = self.properties,
             delivery = self.delivery,
+            more_state = self.state,
         )
     }
 }
