@@ -40,6 +40,29 @@ fn stopping_and_resuming_anywhere_changes_nothing() {
 }
 
 #[test]
+fn as_many_lanes_as_you_like_say_the_same() {
+    for climate in [&ROUGH, &ORDERLY] {
+        each_seed(climate, |seed, storm| {
+            let mut noise = Noise::of(&format!("lanes {seed}"));
+            let mut whole = play(&storm, |_| false);
+            whole.iter_mut().for_each(sort_names);
+            for lanes in [2, 3, 7] {
+                let mut divided = play_in(Engine::of_lanes(lanes), &storm, |_| noise.unit() < 0.001).1;
+                divided.iter_mut().for_each(sort_names);
+                assert_same(&whole, &divided);
+            }
+        });
+    }
+}
+
+/// Who is silent is told in the order of appearance, lane by lane.
+fn sort_names(effect: &mut Effect) {
+    if let Effect::Heartbeat(beat) = effect {
+        beat.silent_services.sort();
+    }
+}
+
+#[test]
 fn budgets_and_cooldowns_hold() {
     each_seed(&ROUGH, |seed, storm| {
         let mut noise = Noise::of(&format!("restarts {seed}"));
@@ -277,8 +300,11 @@ fn play(storm: &Storm, stops: impl FnMut(usize) -> bool) -> Vec<Effect> {
     play_to_the_end(storm, stops).1
 }
 
-fn play_to_the_end(storm: &Storm, mut stops: impl FnMut(usize) -> bool) -> (Engine, Vec<Effect>) {
-    let mut engine = Engine::default();
+fn play_to_the_end(storm: &Storm, stops: impl FnMut(usize) -> bool) -> (Engine, Vec<Effect>) {
+    play_in(Engine::default(), storm, stops)
+}
+
+fn play_in(mut engine: Engine, storm: &Storm, mut stops: impl FnMut(usize) -> bool) -> (Engine, Vec<Effect>) {
     let mut effects = Vec::new();
     for (number, input) in storm.inputs.iter().enumerate() {
         while let Some(now) = engine.next_deadline().filter(|deadline| *deadline <= input.now) {

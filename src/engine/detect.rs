@@ -18,6 +18,7 @@ pub mod steps;
 use super::baseline::{HORIZONS, Sides};
 use super::character::{Character, Class, character};
 use super::effect::{Coverage, Direction, Evidence, Lack, Method};
+use super::elsewhere::Elsewhere;
 use super::event::Deployment;
 use super::fleet::Fleet;
 use super::policy::Policy;
@@ -30,6 +31,8 @@ use arms::Arms;
 pub struct Look<'a> {
     pub fleet: &'a Fleet,
     pub policy: &'a Policy,
+    /// Services that are not in the fleet.
+    pub elsewhere: &'a Elsewhere,
     pub service: &'a Service,
     pub deployment: &'a Deployment,
     /// The first minute that lies wholly after the change.
@@ -99,6 +102,7 @@ const CRASHING: Minute = 60;
 pub fn look(
     fleet: &Fleet,
     policy: &Policy,
+    elsewhere: &Elsewhere,
     place: usize,
     deployment: &Deployment,
     level: f64,
@@ -109,7 +113,8 @@ pub fn look(
     let length = (policy.watch.duration.0 / 60_000).max(1) as Minute;
     let arms = Arms::of(service, deployment, start, upto);
     let settled = settled(service, start);
-    let mut look = Look { fleet, policy, service, deployment, start, settled, upto, length, arms, judged: 0.0, level };
+    let mut look =
+        Look { fleet, policy, elsewhere, service, deployment, start, settled, upto, length, arms, judged: 0.0, level };
     look.judged = judged(&look);
     let (mut evidence, mut coverage, mut by_horizon) = (Vec::new(), Vec::new(), ByHorizon::default());
     for (place, signal) in service.signals.iter().enumerate() {
