@@ -15,6 +15,7 @@ pub mod character;
 pub mod desk;
 pub mod detect;
 pub mod distribution;
+mod divided;
 pub mod drift;
 pub mod earning;
 pub mod effect;
@@ -29,6 +30,7 @@ pub mod lane;
 pub mod learn;
 pub mod ledger;
 pub mod logs;
+pub mod muster;
 pub mod pace;
 mod people;
 pub mod policy;
@@ -51,10 +53,13 @@ pub mod window;
 pub mod yardstick;
 
 use desk::Desk;
+pub use divided::Answered;
 use effect::{Accuracy, Effect};
 use elsewhere::Elsewhere;
 use event::{Fact, Input};
-use lane::{Lane, lane_of};
+use lane::Lane;
+pub use lane::lane_of;
+use muster::Muster;
 use policy::Policy;
 use report::{Answer, Question, Report};
 use serde::{Deserialize, Serialize};
@@ -67,6 +72,18 @@ pub struct Engine {
     now: Option<Time>,
     lanes: Vec<Lane>,
     desk: Desk,
+    /// Of a desk whose lanes are elsewhere.
+    muster: Option<Muster>,
+}
+
+/// Which part of an engine this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Whole,
+    /// One lane of so many.
+    Lane(u32, u32),
+    /// The desk of so many lanes.
+    Desk(u32),
 }
 
 impl Default for Engine {
@@ -79,7 +96,25 @@ impl Engine {
     /// The fleet divided into so many lanes, at least one.
     pub fn of_lanes(lanes: u32) -> Engine {
         let of = lanes.max(1);
-        Engine { now: None, lanes: (0..of).map(|number| Lane::new(number, of)).collect(), desk: Desk::default() }
+        let lanes = (0..of).map(|number| Lane::new(number, of)).collect();
+        Engine { now: None, lanes, desk: Desk::default(), muster: None }
+    }
+
+    /// A part of a fleet that is divided among several daemons. Of one that is no whole, `step` is not to be used.
+    pub fn part_of(part: Part) -> Engine {
+        match part {
+            Part::Whole => Engine::default(),
+            Part::Lane(number, of) => Engine { lanes: vec![Lane::new(number, of)], ..Engine::of_lanes(1) },
+            Part::Desk(lanes) => Engine { lanes: Vec::new(), muster: Some(Muster::new(lanes)), ..Engine::of_lanes(1) },
+        }
+    }
+
+    pub fn part(&self) -> Part {
+        match (&self.muster, self.lanes.first().map(Lane::place)) {
+            (Some(muster), _) => Part::Desk(muster.lanes()),
+            (None, Some((number, of))) if self.lanes.len() == 1 && of > 1 => Part::Lane(number, of),
+            _ => Part::Whole,
+        }
     }
 
     /// The door. Takes one input and appends what is to be done about it, in order.
@@ -108,7 +143,7 @@ impl Engine {
         if matches!(input.fact, Fact::Tick) {
             let questions = self.desk.questions(now);
             let answered = questions.into_iter().map(|(thread, question)| (thread, self.ask(policy, &question)));
-            let answered = answered.collect();
+            let answered: Answered = answered.collect();
             self.desk.tick(policy, now, &answered, effects);
             self.desk.pass_on(now, &reports, effects);
         }

@@ -3,6 +3,8 @@
 //! Nothing here knows which decision is right; only what no decision may ever do. The seeds are fixed, so a failure is
 //! one for good. More of them: `STORMS=500 cargo test --test storms`.
 
+#[path = "storms/divided.rs"]
+mod divided;
 #[path = "stories/noise.rs"]
 mod noise;
 #[path = "storms/weather.rs"]
@@ -50,6 +52,26 @@ fn as_many_lanes_as_you_like_say_the_same() {
                 let mut divided = play_in(Engine::of_lanes(lanes), &storm, |_| noise.unit() < 0.001).1;
                 divided.iter_mut().for_each(sort_names);
                 assert_same(&whole, &divided);
+            }
+        });
+    }
+}
+
+#[test]
+fn lanes_that_speak_by_post_say_the_same_and_nothing_twice() {
+    for climate in [&ROUGH, &ORDERLY] {
+        each_seed(climate, |seed, storm| {
+            let mut noise = Noise::of(&format!("post {seed}"));
+            let storm = storm.spread();
+            let whole = play(&storm, |_| false);
+            let whole: Vec<_> = whole.iter().filter_map(recommendation).collect();
+            for lanes in [1, 3] {
+                let divided = divided::play(&storm, lanes, &mut noise);
+                let divided: Vec<_> = divided.iter().filter_map(recommendation).collect();
+                for (one, other) in whole.iter().zip(&divided) {
+                    assert_eq!(one, other, "in {lanes} lanes");
+                }
+                assert_eq!(whole.len(), divided.len());
             }
         });
     }

@@ -34,9 +34,6 @@ pub struct Desk {
     vitals: Vitals,
 }
 
-/// Questions about open threads whose time has come, and what the lanes answered.
-pub type Answered = Vec<(Arc<str>, Option<bool>)>;
-
 impl Desk {
     /// Time went on to this moment: everything that is said now is said at it, or later.
     pub fn advance(&mut self, now: Time) -> Time {
@@ -88,7 +85,13 @@ impl Desk {
     }
 
     /// A deadline has come, for threads and for what is told every so often.
-    pub fn tick(&mut self, policy: &Policy, now: Time, answered: &Answered, effects: &mut Vec<Effect>) {
+    pub fn tick(
+        &mut self,
+        policy: &Policy,
+        now: Time,
+        answered: &[(Arc<str>, Option<bool>)],
+        effects: &mut Vec<Effect>,
+    ) {
         for thread in self.threads.due(now) {
             let recovered = answered.iter().find(|(id, _)| *id == thread).and_then(|(_, recovered)| *recovered);
             let message = self.threads.tick(policy, now, &thread, recovered);
@@ -140,7 +143,12 @@ impl Desk {
 
     /// A look at a watch: what is true stands; whether it may be said is asked here.
     fn looked(&mut self, policy: &Policy, now: Time, looked: &Looked, effects: &mut Vec<Effect>) {
+        // A look that is told again was heard; a watch that is closed is.
         let Some(entry) = self.register.get(&looked.thread).cloned() else { return };
+        if entry.looked >= Some(looked.at) && !looked.last {
+            return;
+        }
+        self.register.with(&looked.thread, |entry| entry.looked = Some(looked.at));
         let found = looked.verdict.as_ref().filter(|verdict| verdict.kind == VerdictKind::Regression);
         // What was said is looked at once more, so that the record shows it was held and not forgotten.
         let is_settled = entry.said && entry.held.contains(&Reason::AlreadySaid);

@@ -59,6 +59,11 @@ pub fn lane_of(env: &str, service: &str, lanes: u32) -> u32 {
 }
 
 impl Lane {
+    /// Which one it is, of how many.
+    pub fn place(&self) -> (u32, u32) {
+        (self.number, self.of)
+    }
+
     pub fn new(number: u32, of: u32) -> Lane {
         Lane {
             number,
@@ -258,7 +263,7 @@ impl Lane {
             found => found,
         };
         let rollout = rollout::rollout_of(&self.fleet, now, &watch.deployment);
-        Some(Looked { thread: watch.thread.clone(), verdict, last, superseded: watch.superseded, rollout })
+        Some(Looked { thread: watch.thread.clone(), at: now, verdict, last, superseded: watch.superseded, rollout })
     }
 
     /// Enters what the deployment did in the ledger, once, as soon as there is enough to measure it by.

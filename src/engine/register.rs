@@ -21,6 +21,8 @@ pub struct Register {
 pub struct Entry {
     pub thread: Arc<str>,
     pub deployment: Arc<Deployment>,
+    /// When it was last looked at, as far as that was told.
+    pub looked: Option<Time>,
     /// The regression was found; its verdict is written down.
     pub found: bool,
     /// The regression was published.
@@ -38,6 +40,7 @@ impl Register {
             self.open.push(Entry {
                 thread: thread.clone(),
                 deployment: deployment.clone(),
+                looked: None,
                 found: false,
                 said: false,
                 held: Vec::new(),

@@ -37,10 +37,20 @@ pub enum Report {
     Drifted(Drift),
 }
 
+/// What one step of a lane has led to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Told {
+    pub at: Time,
+    /// A deadline led to it, or the end, and no fact.
+    pub tick: bool,
+    pub reports: Vec<Report>,
+}
+
 /// A look at a watch that has something to tell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Looked {
     pub thread: Arc<str>,
+    pub at: Time,
     /// A regression; at the last look whatever there is.
     pub verdict: Option<Verdict>,
     /// The watch is over.
