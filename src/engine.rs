@@ -9,6 +9,7 @@
 mod words;
 
 pub mod accuracy;
+pub mod adjusted;
 pub mod aside;
 pub mod baseline;
 pub mod character;
@@ -182,23 +183,25 @@ impl Engine {
     /// A fact about one service, for its lane alone.
     fn pass(&mut self, policy: &Policy, input: &Input, (env, service): (&str, &str)) {
         let lane = lane_of(env, service, self.lanes.len() as u32) as usize;
-        self.lanes[lane].step(policy, input, &Elsewhere::default(), &mut Vec::new());
+        self.step_lane(policy, input, lane, &mut Vec::new());
     }
 
-    /// A fact for every lane, in their order. What one of them has to know of the others it is told at once.
+    /// A fact for every lane, in their order.
     fn ask_all(&mut self, policy: &Policy, input: &Input, reports: &mut Vec<Report>) {
-        for number in 0..self.lanes.len() {
-            let mut elsewhere = Elsewhere::new(self.lanes.len() > 1);
-            self.lanes[number].step(policy, input, &elsewhere, reports);
-            while elsewhere.is_wanting() {
-                for question in elsewhere.take_wanted() {
-                    let others = self.lanes.iter_mut().enumerate().filter(|(each, _)| *each != number);
-                    let answers = others.map(|(_, lane)| lane.answer(policy, &question));
-                    let answer = answers.reduce(Answer::and);
-                    elsewhere.learn(question, answer);
-                }
-                self.lanes[number].step(policy, input, &elsewhere, reports);
+        (0..self.lanes.len()).for_each(|lane| self.step_lane(policy, input, lane, reports));
+    }
+
+    /// What a lane has to know of the others it is told at once.
+    fn step_lane(&mut self, policy: &Policy, input: &Input, lane: usize, reports: &mut Vec<Report>) {
+        let mut elsewhere = Elsewhere::new(self.lanes.len() > 1);
+        self.lanes[lane].step(policy, input, &elsewhere, reports);
+        while elsewhere.is_wanting() {
+            for question in elsewhere.take_wanted() {
+                let others = self.lanes.iter_mut().enumerate().filter(|(each, _)| *each != lane);
+                let answer = others.map(|(_, lane)| lane.answer(policy, &question)).reduce(Answer::and);
+                elsewhere.learn(question, answer);
             }
+            self.lanes[lane].step(policy, input, &elsewhere, reports);
         }
     }
 
@@ -208,7 +211,7 @@ impl Engine {
         let lane = lane_of(&asked.env, &asked.service, self.lanes.len() as u32) as usize;
         match self.lanes[lane].answer(policy, question) {
             Answer::Recovered(recovered) => recovered,
-            Answer::Counted { .. } => None,
+            Answer::Counted { .. } | Answer::Busy(_) => None,
         }
     }
 }

@@ -26,13 +26,12 @@ use super::service::{Instance, Service};
 use super::signal::{Nature, Signal};
 use super::window::{Minute, minute_of, start_of};
 use arms::Arms;
+use peers::Shared;
 
 /// One look at a watch: what is judged and from when to when.
 pub struct Look<'a> {
     pub fleet: &'a Fleet,
     pub policy: &'a Policy,
-    /// Services that are not in the fleet.
-    pub elsewhere: &'a Elsewhere,
     pub service: &'a Service,
     pub deployment: &'a Deployment,
     /// The first minute that lies wholly after the change.
@@ -48,6 +47,16 @@ pub struct Look<'a> {
     pub judged: f64,
     /// The chance of a false alarm that this watch may run.
     pub level: f64,
+    pub others: Others<'a>,
+}
+
+/// What is known of other services.
+#[derive(Clone, Copy)]
+pub struct Others<'a> {
+    /// Of those that are not in this fleet.
+    pub elsewhere: &'a Elsewhere,
+    /// What peers have shared so far.
+    pub shared: &'a [Shared],
 }
 
 /// A deviation, before it is put into words.
@@ -79,6 +88,8 @@ pub struct Findings {
     pub evidence: Vec<Evidence>,
     pub coverage: Vec<Coverage>,
     pub by_horizon: ByHorizon,
+    /// What peers shared at this look.
+    pub shared: Vec<Shared>,
 }
 
 impl Findings {
@@ -102,11 +113,11 @@ const CRASHING: Minute = 60;
 pub fn look(
     fleet: &Fleet,
     policy: &Policy,
-    elsewhere: &Elsewhere,
     place: usize,
     deployment: &Deployment,
     level: f64,
     upto: Minute,
+    others: Others,
 ) -> Findings {
     let service = &fleet.services[place];
     let start = minute_of(deployment.at) + 1;
@@ -114,24 +125,25 @@ pub fn look(
     let arms = Arms::of(service, deployment, start, upto);
     let settled = settled(service, start);
     let mut look =
-        Look { fleet, policy, elsewhere, service, deployment, start, settled, upto, length, arms, judged: 0.0, level };
+        Look { fleet, policy, service, deployment, start, settled, upto, length, arms, judged: 0.0, level, others };
     look.judged = judged(&look);
-    let (mut evidence, mut coverage, mut by_horizon) = (Vec::new(), Vec::new(), ByHorizon::default());
+    let Findings { mut evidence, mut coverage, mut by_horizon, mut shared } = Findings::default();
     for (place, signal) in service.signals.iter().enumerate() {
         let character = character(policy, &signal.metric, signal.class);
         for track in 0..signal.tracks.len() {
-            let Judged { found, by_horizon: told, seen } = judge(&look, place, track, &character);
-            let worded = found.and_then(|finding| look.put_into_words(finding, &character));
+            let judged = judge(&look, place, track, &character);
+            shared.extend(judged.shared);
+            let worded = judged.found.and_then(|finding| look.put_into_words(finding, &character));
             if worded.is_some() && signal.nature != Nature::Events {
-                by_horizon.iter_mut().zip(told).for_each(|(sum, told)| *sum += told / look.judged);
+                by_horizon.iter_mut().zip(judged.by_horizon).for_each(|(sum, told)| *sum += told / look.judged);
             }
             evidence.extend(worded);
-            coverage.push(seen);
+            coverage.push(judged.seen);
         }
     }
     evidence.extend(silence::silence(&look).into_iter().map(|finding| look.word_silence(finding)));
     evidence.sort_by(|a, b| b.strength.total_cmp(&a.strength));
-    Findings { evidence, coverage, by_horizon }
+    Findings { evidence, coverage, by_horizon, shared }
 }
 
 /// What is known of one track.
@@ -141,6 +153,8 @@ struct Judged {
     /// What the comparison that led to it tells at each horizon.
     by_horizon: ByHorizon,
     seen: Coverage,
+    /// A move that peers share, which is therefore no finding.
+    shared: Option<Shared>,
 }
 
 impl Judged {
@@ -157,7 +171,14 @@ impl Judged {
 fn judge(look: &Look, place: usize, track: usize, character: &Character) -> Judged {
     let signal = &look.service.signals[place];
     let seen = Coverage { signal: signal.title(track), smallest_change: None, lack: None };
-    let mut judged = Judged { found: None, by_horizon: ByHorizon::default(), seen };
+    let mut judged = Judged { found: None, by_horizon: ByHorizon::default(), seen, shared: None };
+    if signal.nature == Nature::Adjusted {
+        let alone = after::after_against_expected(look, place, track, character);
+        (judged.seen.lack, judged.seen.smallest_change) = (alone.lack, alone.smallest_change);
+        let fell = alone.finding.filter(|finding| look.strength(finding) > 0.0 && load::fell(look, finding, character));
+        judged.take(fell, alone.by_horizon);
+        return judged;
+    }
     let compared = arms::new_against_old(look, place, track, character);
     let side_by_side = compared.as_ref().is_some_and(|compared| compared.enough);
     match compared {
@@ -172,13 +193,18 @@ fn judge(look: &Look, place: usize, track: usize, character: &Character) -> Judg
         judged.seen.lack = alone.lack;
         judged.seen.smallest_change = alone.smallest_change.or(judged.seen.smallest_change);
         // Peers are asked last, and only of what could be told: there may be many of them.
-        let own = |finding: &Finding| {
-            look.strength(finding) > 0.0
-                && !load::explains(look, finding, character)
-                && !peers::share(look, finding, signal)
+        let mut shared = None;
+        let mut own = |finding: &Finding| {
+            let is_own = look.strength(finding) > 0.0 && !load::explains(look, finding, character);
+            let is_shared = is_own && peers::share(look, finding, signal);
+            if is_shared {
+                shared = Some(Shared::new(finding));
+            }
+            is_own && !is_shared
         };
-        judged.take(alone.finding.filter(own), alone.by_horizon);
-        let rare = rare::rare_events(look, place, track, character).filter(own);
+        judged.take(alone.finding.filter(&mut own), alone.by_horizon);
+        let rare = rare::rare_events(look, place, track, character).filter(&mut own);
+        judged.shared = shared;
         judged.take(rare, ByHorizon::default());
         judged.take(arms::one_against_peers(look, place, track, character), ByHorizon::default());
     }

@@ -22,20 +22,27 @@ impl Elsewhere {
 
     /// How many of how many services elsewhere; nobody of nobody while that is not known.
     pub fn count(&self, question: Question) -> (u32, u32) {
-        if !self.others {
-            return (0, 0);
+        match self.answer(question) {
+            Some(Answer::Counted { yes, of }) => (*yes, *of),
+            _ => (0, 0),
         }
-        match self.known.iter().find(|(known, _)| *known == question) {
-            Some((_, Answer::Counted { yes, of })) => (*yes, *of),
-            Some(_) => (0, 0),
-            None => {
-                let mut wanted = self.wanted.borrow_mut();
-                if !wanted.contains(&question) {
-                    wanted.push(question);
-                }
-                (0, 0)
-            }
+    }
+
+    /// Of each service elsewhere, minute by minute; of none while that is not known.
+    pub fn busy(&self, question: Question) -> &[Vec<Option<f64>>] {
+        match self.answer(question) {
+            Some(Answer::Busy(services)) => services,
+            _ => &[],
         }
+    }
+
+    fn answer(&self, question: Question) -> Option<&Answer> {
+        let known = self.known.iter().find(|(known, _)| *known == question).map(|(_, answer)| answer);
+        let mut wanted = self.wanted.borrow_mut();
+        if self.others && known.is_none() && !wanted.contains(&question) {
+            wanted.push(question);
+        }
+        known
     }
 
     /// Whether anything was asked that is not known: what was found meanwhile does not count.

@@ -4,8 +4,9 @@
 //! as the fleet was divided into, each with services of its own by a hash of environment and name. Deployments and
 //! control messages come to every lane. This file keeps the order of the rooms and does no arithmetic.
 
+use super::adjusted;
 use super::aside::Aside;
-use super::detect;
+use super::detect::{self, Others};
 use super::drift::Drifts;
 use super::effect::{Heard, Method, NotWatched};
 use super::elsewhere::Elsewhere;
@@ -13,6 +14,7 @@ use super::event::{Control, Deployment, Fact, Input, LogLine, Sample, WindowKind
 use super::fingerprint::Fingerprint;
 use super::fleet::{Fleet, Full, Rolled};
 use super::gate::windows::Windows;
+use super::learn::Terms;
 use super::ledger::Ledger;
 use super::logs::{Inquiry, Logs, Told};
 use super::policy::Policy;
@@ -46,6 +48,9 @@ pub struct Lane {
     /// Room to work in, empty of meaning between two steps.
     #[serde(skip)]
     table: learn::Table,
+    /// Of a sample that was taken while the others still have to be asked.
+    #[serde(skip)]
+    pending: Option<Rolled>,
 }
 
 /// Which of so many lanes a service belongs to: the same in every build and on every machine.
@@ -79,6 +84,7 @@ impl Lane {
             windows: Windows::default(),
             vitals: Vitals::default(),
             table: learn::Table::default(),
+            pending: None,
         }
     }
 
@@ -91,8 +97,8 @@ impl Lane {
         self.pulse.feel(policy, now, &input.fact);
         self.aside.recur(policy, now);
         match &input.fact {
-            Fact::Sample(sample) => self.sample(policy, now, sample),
-            Fact::Log(line) => self.log(policy, now, line),
+            Fact::Sample(sample) => self.sample(policy, now, sample, elsewhere),
+            Fact::Log(line) => self.log(policy, now, line, elsewhere),
             Fact::Deployment(deployment) => self.deployment(policy, now, deployment, elsewhere, reports),
             Fact::Control(control) => self.control(policy, now, control, reports),
             Fact::Tick => self.tick(policy, now, elsewhere, reports),
@@ -122,26 +128,34 @@ impl Lane {
             Question::Heard { env, start, upto } => detect::silence::heard(&self.fleet, env, *start, *upto, None),
             Question::Written { env, template, since } => self.logs.written(env, *template, *since),
             Question::Recovered(asked) => return Answer::Recovered(self.recovered(asked)),
+            Question::Busy { env, from, upto } => {
+                return Answer::Busy(adjusted::shares(&mut self.fleet, env, *from, *upto));
+            }
         };
         Answer::Counted { yes, of }
     }
 
-    fn sample(&mut self, policy: &Policy, now: Time, sample: &Sample) {
+    fn sample(&mut self, policy: &Policy, now: Time, sample: &Sample, elsewhere: &Elsewhere) {
+        if let Some(rolled) = self.pending.take() {
+            return self.roll(policy, rolled, elsewhere);
+        }
         if let Some(dropped) = vitals::out_of_time(policy, now, sample.at) {
             return self.vitals.count(dropped);
         }
         let taken = self.fleet.take(sample, &policy.limits);
         if let Ok((_, Some(rolled))) = taken {
-            self.roll(policy, rolled);
+            self.roll(policy, rolled, elsewhere);
         }
         self.vitals.count(taken.map(|(taken, _)| taken).into());
     }
 
-    fn roll(&mut self, policy: &Policy, Rolled { service, signal, minute }: Rolled) {
-        learn::roll(&mut self.fleet, policy, &self.aside, service, signal, minute, &mut self.table);
+    fn roll(&mut self, policy: &Policy, rolled: Rolled, elsewhere: &Elsewhere) {
+        let terms = Terms { policy, aside: &self.aside, elsewhere };
+        learn::roll(&mut self.fleet, &terms, rolled, &mut self.table);
+        self.pending = elsewhere.is_wanting().then_some(rolled);
     }
 
-    fn log(&mut self, policy: &Policy, now: Time, line: &LogLine) {
+    fn log(&mut self, policy: &Policy, now: Time, line: &LogLine, elsewhere: &Elsewhere) {
         if let Some(dropped) = vitals::out_of_time(policy, now, line.at) {
             return self.vitals.count(dropped);
         }
@@ -152,7 +166,7 @@ impl Lane {
             self.watches.hasten(&line.origin.env, &line.origin.service, now);
         }
         if let Some(rolled) = rolled {
-            self.roll(policy, rolled);
+            self.roll(policy, rolled, elsewhere);
         }
         self.vitals.count(Ok(taken).into());
     }
@@ -181,13 +195,18 @@ impl Lane {
         if elsewhere.is_wanting() {
             return;
         }
-        reports.push(Report::TookEffect { deployment: told.clone() });
         let Ok(service) = self.fleet.service(&deployment.env, &deployment.service, deployment.at, &policy.limits)
         else {
+            reports.push(Report::TookEffect { deployment: told.clone() });
             return reports.push(Report::NotWatched { deployment: told, why: NotWatched::Overflow });
         };
         let minute = window::minute_of(now.min(deployment.at));
-        learn::catch_up(&mut self.fleet, policy, &self.aside, service, minute, &mut self.table);
+        let terms = Terms { policy, aside: &self.aside, elsewhere };
+        learn::catch_up(&mut self.fleet, &terms, service, minute, &mut self.table);
+        if elsewhere.is_wanting() {
+            return;
+        }
+        reports.push(Report::TookEffect { deployment: told });
         self.logs.open(service, deployment);
         self.drifts.deployed(service);
         let watch = self.watches.open(policy, now, deployment);
@@ -300,10 +319,15 @@ impl Lane {
             return Some(detect::Findings::default());
         };
         self.fleet.settle_env(&watch.deployment.env, upto);
+        adjusted::work_out(&mut self.fleet, service, upto, elsewhere);
+        if elsewhere.is_wanting() {
+            return None;
+        }
         if watch.begin() {
             learn::note_reference(&mut self.fleet, service, watch.start());
         }
-        let mut findings = detect::look(&self.fleet, policy, elsewhere, service, &watch.deployment, level, upto);
+        let others = Others { elsewhere, shared: &watch.shared };
+        let mut findings = detect::look(&self.fleet, policy, service, &watch.deployment, level, upto, others);
         let (owner, now) = (&self.fleet.services[service], now.min(watch.until));
         let deployment = &*watch.deployment;
         let inquiry = Inquiry { policy, elsewhere, place: service, service: owner, deployment, now };
@@ -313,6 +337,7 @@ impl Lane {
             return None;
         }
         watch.join(&mut findings.by_horizon);
+        watch.note_shared(std::mem::take(&mut findings.shared));
         Some(findings)
     }
 

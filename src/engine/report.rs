@@ -81,6 +81,8 @@ pub enum Question {
     Heard { env: Arc<str>, start: Minute, upto: Minute },
     /// Of the environment's unchanged services that write: which have written this kind of line only since then?
     Written { env: Arc<str>, template: u64, since: Time },
+    /// Of each of the environment's services with traffic: how much was there in each minute, of its usual one?
+    Busy { env: Arc<str>, from: Minute, upto: Minute },
     /// Are a service's signals as they were before?
     Recovered(Recovered),
 }
@@ -110,12 +112,14 @@ pub struct Recovered {
 }
 
 /// To each question its kind of answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Answer {
     /// So many of so many services.
     Counted { yes: u32, of: u32 },
     /// None where that can't be told.
     Recovered(Option<bool>),
+    /// One list for each service, one number for each minute.
+    Busy(Vec<Vec<Option<f64>>>),
 }
 
 impl Answer {
@@ -129,6 +133,10 @@ impl Answer {
                 (Some(one), Some(other)) => Some(one && other),
                 (one, other) => one.or(other),
             }),
+            (Answer::Busy(mut one), Answer::Busy(other)) => {
+                one.extend(other);
+                Answer::Busy(one)
+            }
             (one, _) => one,
         }
     }

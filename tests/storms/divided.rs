@@ -23,8 +23,8 @@ struct Post {
     effects: Vec<Effect>,
 }
 
-/// What a storm leads to in so many lanes whose letters get lost in thought.
-pub fn play(storm: &Storm, lanes: u32, noise: &mut Noise) -> Vec<Effect> {
+/// What a storm leads to in so many lanes whose letters come late, and, `taken_over` now and then, twice.
+pub fn play(storm: &Storm, lanes: u32, taken_over: bool, noise: &mut Noise) -> Vec<Effect> {
     let mut post = Post {
         lanes: (0..lanes).map(|number| Engine::part_of(Part::Lane(number, lanes))).collect(),
         desk: Engine::part_of(Part::Desk(lanes)),
@@ -33,14 +33,14 @@ pub fn play(storm: &Storm, lanes: u32, noise: &mut Noise) -> Vec<Effect> {
     };
     let mut saved: Vec<(usize, Vec<u8>)> = post.lanes.iter().map(|lane| (0, bytes(lane))).collect();
     for (place, input) in storm.inputs.iter().enumerate() {
-        for lane in 0..lanes as usize {
-            if noise.unit() < 0.0005 {
+        for (lane, saved) in saved.iter_mut().enumerate() {
+            if taken_over && noise.unit() < 0.0005 {
                 // Taken over: what was stepped since the last checkpoint is stepped and told again.
-                post.lanes[lane] = postcard::from_bytes(&saved[lane].1).expect("it comes back");
-                (saved[lane].0..place).for_each(|again| post.step(storm, lane, again, noise));
+                post.lanes[lane] = postcard::from_bytes(&saved.1).expect("it comes back");
+                (saved.0..place).for_each(|again| post.step(storm, lane, again, noise));
             }
             if noise.unit() < 0.001 {
-                saved[lane] = (place, bytes(&post.lanes[lane]));
+                *saved = (place, bytes(&post.lanes[lane]));
             }
             post.step(storm, lane, place, noise);
         }

@@ -10,7 +10,9 @@ use crate::engine::effect::Direction;
 use crate::engine::fleet::Fleet;
 use crate::engine::policy::Policy;
 use crate::engine::report::{Moved, Question};
-use crate::engine::signal::Signal;
+use crate::engine::signal::{Nature, Signal};
+use crate::engine::window::Minute;
+use serde::{Deserialize, Serialize};
 
 /// How unlikely (log10, one look) a peer's move in the same track must be to count as one, and in any that users feel.
 const MOVED: f64 = -2.5;
@@ -18,7 +20,42 @@ const SUFFERS: f64 = -4.0;
 /// Peers asked at most; the first of them in order of appearance.
 const ASKED: usize = 200;
 
+/// Minutes by which the onset of one and the same move may be placed otherwise at the next look.
+const SAME: Minute = 3;
+
+/// A move that peers shared. What has begun together stays shared: peers go on learning while this service is watched,
+/// and what has become usual for them is no answer any more. 16 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Shared {
+    pub signal: u32,
+    pub track: u32,
+    pub increase: bool,
+    pub onset: Minute,
+}
+
+impl Shared {
+    pub fn new(finding: &Finding) -> Shared {
+        Shared {
+            signal: finding.signal as u32,
+            track: finding.track as u32,
+            increase: finding.direction == Direction::Increase,
+            onset: finding.onset,
+        }
+    }
+
+    /// Whether it is the same move.
+    pub fn is_same(&self, other: &Shared) -> bool {
+        Shared { onset: other.onset, ..*self } == *other && (self.onset - other.onset).abs() <= SAME
+    }
+}
+
+/// Whether peers share a finding, or did when it began.
 pub fn share(look: &Look, finding: &Finding, signal: &Signal) -> bool {
+    let found = Shared::new(finding);
+    look.others.shared.iter().any(|before| before.is_same(&found)) || moved_too(look, finding, signal)
+}
+
+fn moved_too(look: &Look, finding: &Finding, signal: &Signal) -> bool {
     let asked = Moved {
         env: look.service.env.clone(),
         signal: signal.name.clone(),
@@ -30,8 +67,8 @@ pub fn share(look: &Look, finding: &Finding, signal: &Signal) -> bool {
         upto: look.upto,
     };
     let (moved, answered) = moved(look.fleet, look.policy, &asked, Some(&look.service.name));
-    let (moved_too, answered_too) = look.elsewhere.count(Question::Moved(asked));
-    let (moved, answered) = (moved + moved_too, answered + answered_too);
+    let (moved_there, answered_there) = look.others.elsewhere.count(Question::Moved(asked));
+    let (moved, answered) = (moved + moved_there, answered + answered_there);
     answered > 0 && moved * 2 >= answered
 }
 
@@ -44,7 +81,7 @@ pub fn moved(fleet: &Fleet, policy: &Policy, asked: &Moved, except: Option<&str>
             continue;
         }
         let (mut told, mut moves_too) = (false, false);
-        for theirs in &peer.signals {
+        for theirs in peer.signals.iter().filter(|theirs| theirs.nature != Nature::Adjusted) {
             let same = theirs.name == asked.signal;
             let asked_too = asked.felt && users_feel(theirs.class);
             if !(same || asked_too) {
@@ -101,7 +138,8 @@ fn moves(policy: &Policy, asked: &Moved, signal: &Signal, track: usize, bar: f64
         if first < ring.place_of(asked.start) + width {
             continue;
         }
-        for end in (first..=end).rev().step_by(1 + width / 5) {
+        // Counted from the onset, so that a window which has answered once is asked again in the minutes to come.
+        for end in (first..=end).step_by(1 + width / 5) {
             let Some(last) = ring.get(end - 1) else { continue };
             let expected = baseline.expect(&levels, last.minute, width);
             let Some(size) = baseline.deviation(ring, end, horizon, &expected, up) else { continue };

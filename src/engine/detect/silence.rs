@@ -30,7 +30,7 @@ fn whole_service(look: &Look) -> Option<Finding> {
     }
     let (heard, others) = heard(look.fleet, &service.env, look.start, look.upto, Some(&service.name));
     let asked = Question::Heard { env: service.env.clone(), start: look.start, upto: look.upto };
-    let (heard_too, others_too) = look.elsewhere.count(asked);
+    let (heard_too, others_too) = look.others.elsewhere.count(asked);
     let (heard, others) = (heard + heard_too, others + others_too);
     if heard == 0 || heard * 2 < others {
         return None;
