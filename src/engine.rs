@@ -13,6 +13,7 @@ pub mod adjusted;
 pub mod aside;
 pub mod baseline;
 pub mod character;
+pub mod cut;
 pub mod desk;
 pub mod detect;
 pub mod distribution;
@@ -42,6 +43,7 @@ pub mod report;
 pub mod rollout;
 pub mod series;
 pub mod service;
+pub mod shared;
 pub mod signal;
 pub mod stats;
 pub mod threads;
@@ -67,7 +69,7 @@ use serde::{Deserialize, Serialize};
 use time::Time;
 pub use vitals::Vitals;
 
-/// All state; a checkpoint is this struct, serialised.
+/// All state; a checkpoint is this struct, serialised, together with the services of the same cut (`cut`).
 #[derive(Serialize, Deserialize)]
 pub struct Engine {
     now: Option<Time>,

@@ -7,15 +7,19 @@
 mod divided;
 #[path = "stories/noise.rs"]
 mod noise;
+#[path = "storms/saved.rs"]
+mod saved;
 #[path = "storms/weather.rs"]
 mod weather;
 
 use noise::Noise;
 use regressd::engine::Engine;
+use regressd::engine::cut::Extent;
 use regressd::engine::effect::*;
 use regressd::engine::event::{DeploymentKind, Fact, Input};
 use regressd::engine::policy::RateLimit;
 use regressd::engine::time::{Span, Time};
+use saved::{Cut, Saved};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use weather::{Climate, ORDERLY, QUIET, ROUGH, SAY, START, Storm, TWO_ROUNDS, words};
@@ -38,6 +42,16 @@ fn stopping_and_resuming_anywhere_changes_nothing() {
         let mut noise = Noise::of(&format!("stops {seed}"));
         let whole = play(&storm, |_| false);
         assert_same(&whole, &play(&storm, |_| noise.unit() < 0.002));
+    });
+}
+
+#[test]
+fn dying_anywhere_and_going_on_from_the_last_cut_changes_nothing() {
+    each_seed(&ROUGH, |seed, storm| {
+        let (mut whole, effects) = play_to_the_end(&storm, |_| false);
+        let (mut other, again) = play_dying(&storm, seed);
+        assert_same(&effects, &again);
+        assert!(Saved::whole(&mut whole) == Saved::whole(&mut other), "something else was learned");
     });
 }
 
@@ -336,18 +350,54 @@ fn play_to_the_end(storm: &Storm, stops: impl FnMut(usize) -> bool) -> (Engine, 
 
 fn play_in(mut engine: Engine, storm: &Storm, mut stops: impl FnMut(usize) -> bool) -> (Engine, Vec<Effect>) {
     let mut effects = Vec::new();
-    for (number, input) in storm.inputs.iter().enumerate() {
-        while let Some(now) = engine.next_deadline().filter(|deadline| *deadline <= input.now) {
-            engine.step(&storm.policy, &Input { now, fact: Fact::Tick }, &mut effects);
-            assert!(engine.next_deadline().is_none_or(|next| next > now), "a tick did nothing at its deadline");
-        }
-        engine.step(&storm.policy, input, &mut effects);
+    for number in 0..storm.inputs.len() {
+        step_with_ticks(&mut engine, storm, number, &mut effects);
         if stops(number) {
-            let bytes = postcard::to_stdvec(&engine).expect("the state is plain");
-            engine = postcard::from_bytes(&bytes).expect("it comes back");
-            assert!(postcard::to_stdvec(&engine).expect("the state is plain") == bytes, "it came back otherwise");
+            let saved = Saved::whole(&mut engine);
+            engine = saved.engine();
+            assert!(Saved::whole(&mut engine) == saved, "it came back otherwise");
         }
     }
+    let now = storm.inputs.last().map_or(Time(0), |input| input.now);
+    engine.step(&storm.policy, &Input { now, fact: Fact::Drain }, &mut effects);
+    (engine, effects)
+}
+
+fn step_with_ticks(engine: &mut Engine, storm: &Storm, number: usize, effects: &mut Vec<Effect>) {
+    let input = &storm.inputs[number];
+    while let Some(now) = engine.next_deadline().filter(|deadline| *deadline <= input.now) {
+        engine.step(&storm.policy, &Input { now, fact: Fact::Tick }, effects);
+        assert!(engine.next_deadline().is_none_or(|next| next > now), "a tick did nothing at its deadline");
+    }
+    engine.step(&storm.policy, input, effects);
+}
+
+/// The same with cuts, of what was changed since the last one, whose services are saved only some inputs later; now and
+/// then it dies, also in the middle of a cut, and goes on from the last whole one.
+fn play_dying(storm: &Storm, seed: u64) -> (Engine, Vec<Effect>) {
+    let mut noise = Noise::of(&format!("deaths {seed}"));
+    let (mut engine, mut effects) = (Engine::default(), Vec::new());
+    let mut saved = (0, 0, Saved::whole(&mut engine));
+    let mut saving: Option<(usize, usize, Cut)> = None;
+    let (mut number, mut deaths) = (0, [0; 2]);
+    while number < storm.inputs.len() {
+        step_with_ticks(&mut engine, storm, number, &mut effects);
+        number += 1;
+        if noise.unit() < 0.01 && saving.is_none() {
+            saving = Some((number, effects.len(), Cut::of(&mut engine, Extent::Changed)));
+        } else if noise.unit() < 0.02
+            && let Some((number, said, cut)) = saving.take()
+        {
+            saved.2.save(cut);
+            (saved.0, saved.1) = (number, said);
+        }
+        if noise.unit() < 0.002 {
+            deaths[usize::from(saving.take().is_some())] += 1;
+            (number, engine) = (saved.0, saved.2.engine());
+            effects.truncate(saved.1);
+        }
+    }
+    assert!(deaths[0] > 0 && deaths[1] > 0, "died {deaths:?} times outside and within a cut: it proves nothing");
     let now = storm.inputs.last().map_or(Time(0), |input| input.now);
     engine.step(&storm.policy, &Input { now, fact: Fact::Drain }, &mut effects);
     (engine, effects)
@@ -376,8 +426,7 @@ fn play_in_trouble(storm: &Storm, seed: u64) -> Vec<Effect> {
         }
         engine.step(policy, &Input { now, fact: input.fact.clone() }, &mut effects);
         if noise.unit() < 0.002 {
-            let bytes = postcard::to_stdvec(&engine).expect("the state is plain");
-            engine = postcard::from_bytes(&bytes).expect("it comes back");
+            engine = Saved::whole(&mut engine).engine();
         }
     }
     effects

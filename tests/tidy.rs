@@ -53,7 +53,7 @@ const NOT_IN_WIRE: &[&str] = &[
 ];
 
 /// What the shell may use of the engine: its door and the terms it speaks in.
-const ENGINE_FROM_SHELL: &[&str] = &["Engine", "Vitals", "effect", "event", "policy", "redact", "time"];
+const ENGINE_FROM_SHELL: &[&str] = &["Engine", "Vitals", "cut", "effect", "event", "policy", "redact", "time"];
 
 /// What the wire may use of the engine: only terms.
 const ENGINE_FROM_WIRE: &[&str] = &["effect", "event", "time"];

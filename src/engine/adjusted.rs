@@ -116,6 +116,7 @@ mod tests {
     use crate::engine::event::{Origin, Reading, Sample};
     use crate::engine::learn;
     use crate::engine::policy::Policy;
+    use crate::engine::shared::Shared;
     use crate::engine::window::start_of;
 
     /// Takes and learns one minute's requests of three services.
@@ -151,8 +152,9 @@ mod tests {
     fn who_is_alone_has_nothing_to_compare_with() {
         let mut fleet = Fleet::default();
         (0..20).for_each(|minute| take(&mut fleet, minute, [600.0, 90.0, 12_000.0]));
-        fleet.services.truncate(1);
-        fleet.services[0].signals.truncate(1);
+        let mut alone = fleet.services[0].clone();
+        alone.signals = Shared::restored([alone.signals[0].clone()]);
+        let mut fleet = Fleet::restored(vec![alone]);
         assert_eq!(work_out(&mut fleet, 0, 18, &Elsewhere::default()), None);
     }
 }

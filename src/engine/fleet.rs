@@ -11,23 +11,23 @@ use super::index::Index;
 use super::policy::Limits;
 use super::series::{Series, Taken};
 use super::service::Service;
+use super::shared::Shared;
 use super::signal::{Feature, Nature, Signal, Track, display_name};
 use super::time::Time;
 use super::window::{Minute, minute_of};
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Where a series stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     pub service: u32,
     pub signal: u32,
     pub series: u32,
 }
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Fleet {
-    pub services: Vec<Service>,
+    pub services: Shared<Service>,
     services_by_name: Index<u32>,
     signals_by_name: Index<(u32, u32)>,
     series_by_name: Index<Place>,
@@ -36,7 +36,6 @@ pub struct Fleet {
     forgotten: Vec<u64>,
     /// Environments whose bins are worked out up to a minute since the last fact was taken, one entry each: many
     /// watches are looked at in a row.
-    #[serde(skip)]
     settled: Vec<(Arc<str>, Minute)>,
 }
 
@@ -53,17 +52,39 @@ pub struct Rolled {
 pub struct Full;
 
 impl Fleet {
+    /// From all services, in their places.
+    pub fn restored(services: Vec<Service>) -> Fleet {
+        let mut fleet = Fleet { services: Shared::restored(services), ..Fleet::default() };
+        for (service, owner) in fleet.services.iter().enumerate() {
+            fleet.services_by_name.set(Fleet::name(&owner.env, &owner.name), service as u32);
+            for (signal, owned) in owner.signals.iter().enumerate() {
+                fleet.signals += 1;
+                fleet.signals_by_name.set(owned.id, (service as u32, signal as u32));
+                for (series, name) in owned.names() {
+                    let place = Place { service: service as u32, signal: signal as u32, series };
+                    fleet.series_by_name.set(name, place);
+                }
+            }
+        }
+        fleet
+    }
+
+    /// Fingerprint of a service.
+    pub fn name(env: &str, service: &str) -> u64 {
+        Fingerprint::new().with(env).with(service).finish()
+    }
+
     pub fn series(&self) -> usize {
         self.series_by_name.len()
     }
 
     pub fn find(&self, env: &str, service: &str) -> Option<usize> {
-        self.services_by_name.get(Fingerprint::new().with(env).with(service).finish()).map(|place| place as usize)
+        self.services_by_name.get(Fleet::name(env, service)).map(|place| place as usize)
     }
 
     /// The place of a service, made if need be.
     pub fn service(&mut self, env: &str, service: &str, at: Time, limits: &Limits) -> Result<usize, Full> {
-        let name = Fingerprint::new().with(env).with(service).finish();
+        let name = Fleet::name(env, service);
         if let Some(place) = self.services_by_name.get(name) {
             return Ok(place as usize);
         }
@@ -155,7 +176,11 @@ impl Fleet {
         if self.settled.iter().any(|(settled, minute)| settled == env && *minute == upto) {
             return;
         }
-        self.services.iter_mut().filter(|each| each.env == *env).for_each(|each| each.settle_all(upto));
+        for place in 0..self.services.len() {
+            if self.services[place].env == *env {
+                self.services[place].settle_all(upto);
+            }
+        }
         self.settled.retain(|(_, minute)| *minute == upto);
         self.settled.push((env.clone(), upto));
     }
@@ -183,7 +208,7 @@ impl Fleet {
             }
             None => {
                 let services = &mut self.services[service];
-                services.signals.push(new());
+                services.signals.push(new().found_by(signal_name));
                 services.pair_up();
                 self.signals += 1;
                 let place = services.signals.len() - 1;

@@ -35,9 +35,10 @@ pub struct Lane {
     number: u32,
     of: u32,
     now: Option<Time>,
-    fleet: Fleet,
+    #[serde(skip)]
+    pub(super) fleet: Fleet,
     aside: Aside,
-    logs: Logs,
+    pub(super) logs: Logs,
     watches: Watches,
     ledger: Ledger,
     drifts: Drifts,

@@ -17,12 +17,14 @@ use super::elsewhere::Elsewhere;
 use super::event::{Deployment, LogLine};
 use super::policy::Policy;
 use super::service::Service;
+use super::shared::Shared;
 use super::time::Time;
 use super::window::{Minute, start_of};
 use journal::Journal;
 pub use journal::Told;
 use judge::Look;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use template::Template;
 
 /// Templates of all services together: up to 2 KB each, 100 MB.
@@ -50,7 +52,8 @@ pub struct Inquiry<'a> {
 /// The journals, by the place of their service in the fleet.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Logs {
-    journals: Vec<Journal>,
+    #[serde(skip)]
+    journals: Shared<Journal>,
     /// Templates of all services.
     templates: usize,
     /// Distinct masked lines of all services.
@@ -150,10 +153,23 @@ impl Logs {
         self.homeless
     }
 
+    /// Whether the journal of the service at this place was changed since it was last lent.
+    pub fn is_changed(&self, service: usize) -> bool {
+        self.journals.is_changed(service)
+    }
+
+    pub fn lend(&mut self, service: usize) -> Option<Arc<Journal>> {
+        self.journals.lend(service)
+    }
+
+    /// The journals of all services, in their places, as they were lent.
+    pub fn restore(&mut self, journals: Vec<Option<Journal>>) {
+        let many = journals.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        self.journals = Shared::restored(journals.into_iter().take(many).map(Option::unwrap_or_default));
+    }
+
     fn journal(&mut self, service: usize, env: &str) -> &mut Journal {
-        if self.journals.len() <= service {
-            self.journals.resize_with(service + 1, Journal::default);
-        }
+        self.journals.extend_to(service + 1);
         let journal = &mut self.journals[service];
         if &*journal.env != env {
             journal.env = env.into();
@@ -189,7 +205,7 @@ mod tests {
             };
             logs.take(&policy, 0, &line(1_790_000_000_000 + i64::from(n), &message));
         }
-        let bytes = postcard::to_allocvec(&logs).expect("serialises").len();
+        let bytes = postcard::to_allocvec(&logs.journals).expect("serialises").len();
         assert!(logs.len() <= miner::TEMPLATES && bytes < 4 << 20, "{} templates, {bytes} bytes", logs.len());
         assert!(logs.homeless() > 10_000, "{}", logs.homeless());
         assert!(logs.has_overflowed(0, Time(1_790_000_000_000)));
@@ -201,8 +217,11 @@ mod tests {
         let lines: Vec<String> = (0..60).map(|n| format!("order {n} of {} lost", ["a", "bc", "def"][n % 3])).collect();
         for (at, message) in lines.iter().enumerate() {
             logs.take(&policy, 0, &line(at as i64, message));
-            let bytes = postcard::to_allocvec(&logs).expect("serialises");
-            logs = postcard::from_bytes(&bytes).expect("deserialises");
+            let lent = logs.lend(0);
+            let bytes = postcard::to_allocvec(&(&logs, lent)).expect("serialises");
+            let journal: Option<Journal>;
+            (logs, journal) = postcard::from_bytes(&bytes).expect("deserialises");
+            logs.restore(vec![journal]);
         }
         let mut straight = Logs::default();
         lines.iter().enumerate().for_each(|(at, message)| {

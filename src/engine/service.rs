@@ -4,6 +4,7 @@
 
 use super::character::Class;
 use super::character::counts_against;
+use super::shared::Shared;
 use super::signal::{KEPT, Nature, Signal};
 use super::window::{Bin, Minute};
 use serde::{Deserialize, Serialize};
@@ -28,7 +29,7 @@ pub struct Service {
     pub env: Arc<str>,
     pub name: Arc<str>,
     pub instances: Vec<Instance>,
-    pub signals: Vec<Signal>,
+    pub signals: Shared<Signal>,
     /// The newest minute any sample of the service fell into.
     pub latest: Minute,
     pub earliest: Minute,
@@ -82,7 +83,7 @@ impl Service {
             env: env.into(),
             name: name.into(),
             instances: Vec::new(),
-            signals: Vec::new(),
+            signals: Shared::default(),
             latest: minute,
             earliest: minute,
             overflowed: false,

@@ -33,6 +33,8 @@ pub enum Nature {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Signal {
+    /// Its fingerprint, by which the fleet finds it.
+    pub id: u64,
     pub metric: Arc<str>,
     /// The metric with its labels, for people.
     pub name: Arc<str>,
@@ -114,6 +116,7 @@ impl Signal {
     pub fn new(metric: &str, name: String, unit: Option<&str>, class: Class, nature: Nature, born: Minute) -> Signal {
         let first = if nature == Nature::Distribution { Feature::Average } else { Feature::Level };
         Signal {
+            id: 0,
             metric: metric.into(),
             name: name.into(),
             unit: unit.map(Into::into),
@@ -129,6 +132,11 @@ impl Signal {
             latest: Minute::MIN,
             learned_apart: Minute::MIN,
         }
+    }
+
+    /// The same with its fingerprint.
+    pub fn found_by(self, id: u64) -> Signal {
+        Signal { id, ..self }
     }
 
     /// Whether its bins divide by what was counted: a share or an average of events.
@@ -164,6 +172,12 @@ impl Signal {
         series.rings.iter_mut().for_each(|ring| *ring = Ring::default());
         series.instance = NOBODY;
         Some(series.name)
+    }
+
+    /// Places and fingerprints of the series whose instance is known.
+    pub fn names(&self) -> impl Iterator<Item = (u32, u64)> {
+        let named = self.series.iter().enumerate().filter(|(_, series)| series.instance != NOBODY);
+        named.map(|(place, series)| (place as u32, series.name))
     }
 
     /// The instances that have a series here.

@@ -112,6 +112,8 @@ pub struct ControlKey {
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
     pub dir: PathBuf,
+    /// A compacted topic that holds the checkpoints in place of the directory.
+    pub topic: Option<String>,
     pub checkpoint_every: Span,
 }
 
@@ -280,7 +282,7 @@ impl Default for Config {
             },
             control: Control::default(),
             dead_letters: DeadLetters { in_a_row: 1_000, share: 0.99 },
-            state: State { dir: PathBuf::from("regressd-state"), checkpoint_every: Span::seconds(30) },
+            state: State { dir: PathBuf::from("regressd-state"), topic: None, checkpoint_every: Span::seconds(30) },
             http: Http { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)) },
             log: Log { json: false, level: "info".to_owned() },
             policy: Policy::default(),

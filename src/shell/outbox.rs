@@ -2,7 +2,8 @@
 //!
 //! A checkpoint seals it: state, positions and outbox stand in one file, under a mark of its own. Then one Kafka
 //! transaction publishes the outbox and commits the positions with the mark. Whoever starts from that checkpoint asks
-//! the group for the mark and knows whether the transaction went through. Nothing is sent from here.
+//! the group for the mark and knows whether the transaction went through. Where the checkpoint goes to a topic, it goes
+//! in that transaction. What is gathered after the cut waits for the next one. Nothing is sent from here.
 
 use super::checkpoint::Positions;
 use super::pump::{Cause, Outgoing};
@@ -33,8 +34,6 @@ pub struct Outbox {
     pub causes: Vec<(Time, Cause)>,
     bytes: usize,
     pub sealed: Option<Seal>,
-    /// Of the last seal.
-    sequence: u64,
 }
 
 /// What a checkpoint that holds an outbox is known by.
@@ -43,14 +42,19 @@ pub struct Seal {
     /// Committed with the positions: whoever finds it there knows that all of it is published.
     pub mark: String,
     pub positions: Positions,
+    /// How many of the letters, the first ones, belong to it.
+    pub letters: usize,
 }
 
 impl Outbox {
     /// From a checkpoint; `crc` is its checksum.
     pub fn restore(letters: Vec<Sealed>, sequence: u64, crc: u32, positions: &Positions) -> Outbox {
-        let sealed = (!letters.is_empty()).then(|| Seal { mark: mark(sequence, crc), positions: positions.clone() });
         let bytes = letters.iter().map(size).sum();
-        Outbox { letters, causes: Vec::new(), bytes, sealed, sequence }
+        let mut outbox = Outbox { letters, causes: Vec::new(), bytes, sealed: None };
+        if !outbox.letters.is_empty() {
+            outbox.seal(sequence, crc, positions.clone(), outbox.letters.len());
+        }
+        outbox
     }
 
     /// Adds what a batch has led to, and leaves `out` empty.
@@ -68,23 +72,23 @@ impl Outbox {
         self.letters.len() >= LETTERS_MAX || self.bytes >= BYTES_MAX
     }
 
-    /// The number that the next checkpoint carries.
-    pub fn next_sequence(&self) -> u64 {
-        self.sequence + 1
+    /// A checkpoint with that number and this checksum was cut when the outbox held so many letters.
+    pub fn seal(&mut self, sequence: u64, crc: u32, positions: Positions, letters: usize) {
+        self.sealed = Some(Seal { mark: mark(sequence, crc), positions, letters });
     }
 
-    /// A checkpoint with that number and this checksum holds the outbox.
-    pub fn seal(&mut self, sequence: u64, crc: u32, positions: Positions) {
-        self.sequence = sequence;
-        self.sealed = Some(Seal { mark: mark(sequence, crc), positions });
-    }
-
-    /// All of it is published: the outbox is empty again. What it held is returned for counting.
-    pub fn settle(&mut self) -> Vec<(Time, Cause)> {
-        self.letters.clear();
-        self.bytes = 0;
+    /// The checkpoint does not stand after all: its letters wait for another one.
+    pub fn unseal(&mut self) {
         self.sealed = None;
-        std::mem::take(&mut self.causes)
+    }
+
+    /// What was sealed is published and leaves the outbox. It is returned for counting.
+    pub fn settle(&mut self) -> Vec<(Time, Cause)> {
+        let Some(seal) = self.sealed.take() else { return Vec::new() };
+        let gone: usize = self.letters.drain(..seal.letters.min(self.letters.len())).map(|letter| size(&letter)).sum();
+        self.bytes -= gone;
+        let known = seal.letters.min(self.causes.len());
+        self.causes.drain(..known).collect()
     }
 }
 
@@ -114,13 +118,26 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.gather(&mut vec![outgoing(b"a"), outgoing(b"b")]);
         let positions: Positions = [(("metrics".into(), 0), 4)].into();
-        outbox.seal(outbox.next_sequence(), 0xabc, positions.clone());
+        outbox.seal(1, 0xabc, positions.clone(), 2);
         let restored = Outbox::restore(outbox.letters.clone(), 1, 0xabc, &positions);
         assert_eq!(restored.sealed, outbox.sealed);
-        assert_eq!(restored.next_sequence(), outbox.next_sequence());
         assert_eq!(outbox.settle().len(), 2);
         assert!(outbox.letters.is_empty() && outbox.sealed.is_none());
         assert!(Outbox::restore(Vec::new(), 1, 0xabc, &positions).sealed.is_none(), "nothing to ask for");
+    }
+
+    #[test]
+    fn what_is_gathered_after_the_cut_waits() {
+        let mut outbox = Outbox::default();
+        outbox.gather(&mut vec![outgoing(b"a"), outgoing(b"b")]);
+        outbox.seal(1, 0xabc, Positions::new(), 2);
+        outbox.gather(&mut vec![outgoing(b"c")]);
+        outbox.unseal();
+        assert!(outbox.settle().is_empty() && outbox.letters.len() == 3, "nothing was published");
+        outbox.seal(2, 0xabd, Positions::new(), 2);
+        assert_eq!(outbox.settle().len(), 2);
+        assert_eq!((outbox.letters.len(), outbox.causes.len(), outbox.bytes), (1, 1, size(&outbox.letters[0])));
+        assert_eq!(outbox.letters[0].payload, b"c");
     }
 
     #[test]
@@ -130,6 +147,7 @@ mod tests {
         assert!(!many.is_full());
         many.gather(&mut vec![outgoing(b"")]);
         assert!(many.is_full());
+        many.seal(1, 0, Positions::new(), LETTERS_MAX);
         many.settle();
         assert!(!many.is_full());
         let mut large = Outbox::default();

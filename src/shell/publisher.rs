@@ -20,7 +20,7 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer}
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-pub use transactions::Transactions;
+pub use transactions::{Carrier, Settled, Transactions};
 
 /// Defaults that an operator may change.
 const DEFAULTS: [(&str, &str); 3] = [

@@ -4,10 +4,12 @@
 //! things. It touches nothing: no broker, no clock. Time comes with the messages and never goes back; a deadline is
 //! stepped at the deadline's own moment, before the first message at or after it.
 
+use super::checkpoint::{Cut, Remembered};
 use super::config::Config;
 use super::signature;
 use super::topics::Topics;
 use crate::engine::Engine;
+use crate::engine::cut::Extent;
 use crate::engine::effect::Effect;
 use crate::engine::event::{Fact, Input};
 use crate::engine::redact::redacted;
@@ -15,6 +17,7 @@ use crate::engine::time::Time;
 use crate::wire::inbound::{self, Kind, RejectReason, Rejected};
 use crate::wire::outbound::{self, Message, Position, Stamp};
 use std::borrow::Cow;
+use std::io;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -97,6 +100,14 @@ impl Pump {
 
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// Cuts through the state, for a checkpoint.
+    ///
+    /// # Errors
+    /// The state can't be serialised, which no plain state does.
+    pub fn cut(&mut self, extent: Extent, remembered: &Remembered) -> io::Result<Cut> {
+        Cut::of(&mut self.engine, extent, remembered)
     }
 
     /// The latest moment that the log has told of.

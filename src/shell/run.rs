@@ -8,12 +8,13 @@ mod circuit;
 pub mod delivery;
 pub mod intake;
 mod memory;
+mod opening;
 mod report;
 mod stepper;
 mod stop;
 mod turning;
 
-use super::checkpoint::{Found, Positions, Remembered, Store};
+use super::checkpoint::{Found, Positions, Recovered, Remembered};
 use super::clock::{Clock, wall};
 use super::config::{Config, DeliveryMode, PastDeployments};
 use super::consumer::Consumer;
@@ -28,9 +29,10 @@ use super::telemetry::Metrics;
 use super::topics::Topics;
 use crate::engine::event::Fact;
 use crate::engine::time::{Span, Time};
-use delivery::{Delivery, Outlet, STOP_WITHIN};
+use delivery::{Delivery, STOP_WITHIN};
 use intake::Intake;
 use memory::Memory;
+use opening::Opened;
 use rdkafka::error::KafkaError;
 use report::Report;
 use std::net::SocketAddr;
@@ -59,6 +61,8 @@ pub struct Options {
     pub reloads: Option<Receiver<Arc<Config>>>,
     /// Shared with whoever loads new configurations; otherwise the daemon makes its own.
     pub metrics: Option<Arc<Metrics>>,
+    /// Set by whoever wants the daemon to stop, also while it waits for its state.
+    pub asked: Option<Arc<AtomicBool>>,
     /// Called with each message before it is pumped: a test has its assertion there.
     pub trap: Option<fn(&Taken)>,
 }
@@ -72,6 +76,13 @@ pub enum RunError {
     Http(#[from] ServerError),
     #[error("kafka: {0}")]
     Kafka(#[from] KafkaError),
+    #[error(
+        "the transactional producer can't go on ({0}): another daemon may have taken over the group, or its \
+             transaction took too long; a restart goes on from the state in the topic"
+    )]
+    Superseded(String),
+    #[error("it was asked to stop before it had its state")]
+    Interrupted,
     #[error("a thread or a signal could not be had: {0}")]
     Thread(std::io::Error),
     #[error("the run loop broke down")]
@@ -104,36 +115,46 @@ impl Daemon {
         metrics.config_loaded(&config.policy.hash);
 
         let in_dir = |error| RunError::State { dir: config.state.dir.clone(), error };
-        let store = Store::open(&config.state.dir).map_err(in_dir)?;
-        let found = store.read().map_err(in_dir)?;
+        let opened = opening::open(&config, &metrics, &health, options.asked.as_deref())?;
+        let Opened { store, found, mut transactions } = opened;
         let topics = Arc::new(Topics::new(&config.kafka.topics));
-        let Recalled { pump, positions, outbox, out } = recall(found, &config, &topics, &metrics);
+        let Recalled { pump, positions, outbox, out, sequence } = recall(found, &config, &topics, &metrics);
+        if outbox.sealed.is_some() {
+            // What an earlier run sealed goes out in a transaction, whatever is configured now.
+            let make = || Transactions::new(&config.kafka, false, metrics.clone());
+            transactions.get_or_insert_with(make).doubt();
+        }
+        let publisher = match config.kafka.delivery {
+            DeliveryMode::AtLeastOnce => Some(Publisher::connect(&config.kafka, metrics.clone())?),
+            DeliveryMode::ExactlyOnce => None,
+        };
 
         let poison = Poison::read(&config.state.dir, &positions).map_err(in_dir)?;
         let stepper = Stepper { metrics: metrics.clone(), poison, trap: options.trap };
         let partitions = Partitions::restore(&positions, |topic| topics.kind(topic));
-        if config.kafka.delivery == DeliveryMode::ExactlyOnce {
+        if transactions.is_some() {
             // Only transactions commit: a plain commit would wipe out the mark of the last one.
-            partitions.settle();
+            partitions.settle(&positions);
         }
-        let outlet = outlet(&config, outbox.sealed.is_some(), &metrics)?;
         let consumer = Consumer::connect(&config.kafka, topics.clone(), partitions, metrics.clone())?;
         let every = Duration::from_millis(config.state.checkpoint_every.0.max(0).unsigned_abs());
         let turning = Turning {
             intake: Intake::new(consumer, stepper, config.dead_letters, options.clock, metrics.clone()),
             delivery: Delivery {
-                outlet,
+                publisher,
+                transactions,
                 clock: options.clock,
                 metrics: metrics.clone(),
                 health: health.clone(),
                 stop: stop.clone(),
             },
-            memory: Memory::new(store, every, metrics.clone()),
+            memory: Memory::new(store, sequence, every, metrics.clone()),
             report: Report::new(metrics.clone(), health, options.clock),
             pump,
             outbox,
             held: false,
             mode: config.kafka.delivery,
+            committed: Instant::now(),
             topics,
             clock: options.clock,
             reloads: options.reloads,
@@ -199,8 +220,15 @@ pub fn run(config: Arc<Config>, file: Option<PathBuf>) -> Result<(), RunError> {
     }
     let metrics = Arc::new(Metrics::new());
     let (reloader, reloads) = Reloader::start(file, config.clone(), metrics.clone()).map_err(RunError::Thread)?;
-    let options = Options { clock: Clock::Wall, reloads: Some(reloads), metrics: Some(metrics), trap: None };
-    let daemon = Daemon::start(config.clone(), options)?;
+    let (reloads, metrics) = (Some(reloads), Some(metrics));
+    let options = Options { clock: Clock::Wall, reloads, metrics, asked: Some(asked.clone()), trap: None };
+    let daemon = match Daemon::start(config.clone(), options) {
+        Err(RunError::Interrupted) => {
+            tracing::info!("stopped");
+            return Ok(());
+        }
+        daemon => daemon?,
+    };
     let (brokers, http) = (&*config.kafka.brokers, daemon.http_addr());
     tracing::info!(version = env!("CARGO_PKG_VERSION"), brokers, %http, policy = &*config.policy.hash, "started");
     while !asked.load(Ordering::Relaxed) && !daemon.is_finished() {
@@ -219,8 +247,9 @@ pub fn run(config: Arc<Config>, file: Option<PathBuf>) -> Result<(), RunError> {
 fn recall(found: Found, config: &Arc<Config>, topics: &Arc<Topics>, metrics: &Metrics) -> Recalled {
     let mut out = Vec::new();
     match found {
-        Found::Checkpoint(remembered) => {
-            let Remembered { engine, positions, now, policy, outbox, sequence, crc } = *remembered;
+        Found::Checkpoint(recovered) => {
+            let Recovered { engine, remembered, crc } = *recovered;
+            let Remembered { positions, now, policy, outbox, sequence, .. } = remembered;
             let outbox = Outbox::restore(outbox, sequence, crc, &positions);
             tracing::info!(partitions = positions.len(), now = now.0, "going on from the checkpoint");
             metrics.restored(&engine.vitals());
@@ -228,11 +257,11 @@ fn recall(found: Found, config: &Arc<Config>, topics: &Arc<Topics>, metrics: &Me
             if *policy != *config.policy.hash {
                 pump.tell(Fact::PolicyChanged, &mut out);
             }
-            return Recalled { pump, positions, outbox, out };
+            return Recalled { pump, positions, outbox, out, sequence };
         }
         Found::Nothing => tracing::info!("no checkpoint: starting with nothing learned"),
         Found::Bad { why, moved_to } => {
-            let moved_to = moved_to.map(|path| path.display().to_string()).unwrap_or_default();
+            let moved_to = moved_to.unwrap_or_default();
             tracing::error!(why, moved_to, "the checkpoint can't be used: starting with nothing learned");
         }
     }
@@ -241,7 +270,7 @@ fn recall(found: Found, config: &Arc<Config>, topics: &Arc<Topics>, metrics: &Me
         let since = wall() - Span(config.policy.watch.duration.0);
         pump.tell(Fact::ColdStart { since }, &mut out);
     }
-    Recalled { pump, positions: Positions::new(), outbox: Outbox::default(), out }
+    Recalled { pump, positions: Positions::new(), outbox: Outbox::default(), out, sequence: 0 }
 }
 
 /// What a run begins with.
@@ -250,13 +279,6 @@ struct Recalled {
     positions: Positions,
     outbox: Outbox,
     out: Vec<Outgoing>,
-}
-
-/// What an earlier run sealed goes out in a transaction, whatever is configured now.
-fn outlet(config: &Config, is_sealed: bool, metrics: &Arc<Metrics>) -> Result<Outlet, KafkaError> {
-    let exactly_once = is_sealed || config.kafka.delivery == DeliveryMode::ExactlyOnce;
-    Ok(match exactly_once {
-        true => Outlet::ExactlyOnce(Transactions::new(&config.kafka, is_sealed, metrics.clone())),
-        false => Outlet::AtLeastOnce(Publisher::connect(&config.kafka, metrics.clone())?),
-    })
+    /// Of the checkpoint.
+    sequence: u64,
 }

@@ -96,8 +96,11 @@ pub struct Metrics {
     checkpoint_timestamp: Gauge,
     checkpoint_bytes: IntGauge,
     checkpoint_duration: Gauge,
+    checkpoint_pause: Gauge,
     checkpoint_failures: IntCounter,
 }
+
+const WRITTEN: &str = "checkpoint_last_success_timestamp_seconds";
 
 impl Metrics {
     pub fn new() -> Metrics {
@@ -158,12 +161,10 @@ impl Metrics {
                 "When the configuration was last loaded successfully.",
             ),
             config_info: new.gauges("config_info", "The hash of the policy in force.", &["hash"]),
-            checkpoint_timestamp: new.gauge(
-                "checkpoint_last_success_timestamp_seconds",
-                "When the last checkpoint was written; 0 before the first.",
-            ),
+            checkpoint_timestamp: new.gauge(WRITTEN, "When the last checkpoint was written; 0 before the first."),
             checkpoint_bytes: new.int_gauge("checkpoint_bytes", "Size of the last checkpoint."),
             checkpoint_duration: new.gauge("checkpoint_duration_seconds", "How long the last checkpoint took."),
+            checkpoint_pause: new.gauge("checkpoint_pause_seconds", "How long the last checkpoint stopped the stream."),
             checkpoint_failures: new.counter("checkpoint_failures_total", "Checkpoints that could not be written."),
             registry: new.registry(),
         };
@@ -375,6 +376,11 @@ impl Metrics {
         self.checkpoint_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         self.checkpoint_duration.set(duration.as_secs_f64());
         self.checkpoint_timestamp.set(unix_seconds());
+    }
+
+    /// The stream stood still for so long while a checkpoint was cut.
+    pub fn checkpoint_paused(&self, duration: Duration) {
+        self.checkpoint_pause.set(duration.as_secs_f64());
     }
 
     /// A checkpoint could not be written.

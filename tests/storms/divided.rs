@@ -4,6 +4,7 @@
 //! state in the middle. Only the post is made up here; the parts are the engine's own.
 
 use crate::noise::Noise;
+use crate::saved::Saved;
 use crate::weather::Storm;
 use regressd::engine::effect::Effect;
 use regressd::engine::elsewhere::Elsewhere;
@@ -31,16 +32,16 @@ pub fn play(storm: &Storm, lanes: u32, taken_over: bool, noise: &mut Noise) -> V
         letters: VecDeque::new(),
         effects: Vec::new(),
     };
-    let mut saved: Vec<(usize, Vec<u8>)> = post.lanes.iter().map(|lane| (0, bytes(lane))).collect();
+    let mut saved: Vec<_> = post.lanes.iter_mut().map(|lane| (0, Saved::whole(lane))).collect();
     for (place, input) in storm.inputs.iter().enumerate() {
         for (lane, saved) in saved.iter_mut().enumerate() {
             if taken_over && noise.unit() < 0.0005 {
                 // Taken over: what was stepped since the last checkpoint is stepped and told again.
-                post.lanes[lane] = postcard::from_bytes(&saved.1).expect("it comes back");
+                post.lanes[lane] = saved.1.engine();
                 (saved.0..place).for_each(|again| post.step(storm, lane, again, noise));
             }
             if noise.unit() < 0.001 {
-                *saved = (place, bytes(&post.lanes[lane]));
+                *saved = (place, Saved::whole(&mut post.lanes[lane]));
             }
             post.step(storm, lane, place, noise);
         }
@@ -49,7 +50,7 @@ pub fn play(storm: &Storm, lanes: u32, taken_over: bool, noise: &mut Noise) -> V
         }
         post.deliver(storm, Some(place));
         if noise.unit() < 0.001 {
-            post.desk = postcard::from_bytes(&bytes(&post.desk)).expect("it comes back");
+            post.desk = Saved::whole(&mut post.desk).engine();
         }
     }
     let end = storm.inputs.last().map_or(Time(0), |input| input.now);
@@ -129,8 +130,4 @@ impl Post {
             );
         }
     }
-}
-
-fn bytes(engine: &Engine) -> Vec<u8> {
-    postcard::to_stdvec(engine).expect("the state is plain")
 }

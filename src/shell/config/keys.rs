@@ -25,11 +25,12 @@ const WEEK: Span = Span(7 * Span::DAY.0);
 /// Reads every key; mistakes are noted in the section's reading. The rendering and the policy's hash stay empty.
 pub fn config(mut root: Section) -> Config {
     let defaults = Config::default();
+    let kafka = kafka(root.section("kafka"), defaults.kafka);
     let config = Config {
-        kafka: kafka(root.section("kafka"), defaults.kafka),
+        state: state(root.section("state"), defaults.state, &kafka.topics),
+        kafka,
         dead_letters: dead_letters(root.section("dead_letters"), defaults.dead_letters),
         control: control(root.section("control"), defaults.control),
-        state: state(root.section("state"), defaults.state),
         http: http(root.section("http"), defaults.http),
         log: log(root.section("log"), defaults.log),
         policy: policy(&mut root, defaults.policy),
@@ -147,15 +148,22 @@ fn control(mut section: Section, defaults: Control) -> Control {
     Control { require_signature, keys }
 }
 
-fn state(mut section: Section, defaults: State) -> State {
+fn state(mut section: Section, defaults: State, topics: &Topics) -> State {
     let state = State {
         dir: section.read("dir", defaults.dir, form::path),
+        topic: section.optional("topic", form::topic),
         checkpoint_every: section.read(
             "checkpoint_every",
             defaults.checkpoint_every,
             form::duration(SECOND..=Span::HOUR),
         ),
     };
+    let inputs = [&topics.metrics, &topics.logs, &topics.deployments, &topics.control];
+    let outputs = [&topics.recommendations, &topics.audit, &topics.dead_letter];
+    let is_taken = |name: &&String| inputs.into_iter().flatten().chain(outputs).any(|other| other == *name);
+    if let Some(name) = state.topic.as_ref().filter(is_taken) {
+        section.wrong("topic", &format!("expected a topic of its own; found {name:?}, which stands in kafka.topics"));
+    }
     section.done();
     state
 }

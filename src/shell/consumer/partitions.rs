@@ -135,16 +135,26 @@ impl Partitions {
         self.all.iter().for_each(|partition| partition.acknowledged.set(partition.stepped.get()));
     }
 
-    /// Everything acknowledged is in the checkpoint.
-    pub fn remember(&self) {
-        self.all.iter().for_each(|partition| partition.remembered.set(partition.acknowledged.get()));
+    /// A checkpoint holds these positions.
+    pub fn remember(&self, positions: &Positions) {
+        self.each(positions, |partition, next| partition.remembered.set(next));
     }
 
-    /// A transaction has committed what the last checkpoint holds, with everything that followed from it.
-    pub fn settle(&self) {
-        self.acknowledge();
-        self.remember();
-        self.all.iter().for_each(|partition| partition.committed.set(partition.remembered.get()));
+    /// A transaction has committed these positions of a checkpoint, with everything that followed from it.
+    pub fn settle(&self, positions: &Positions) {
+        self.each(positions, |partition, next| {
+            partition.acknowledged.set(next);
+            partition.remembered.set(next);
+            partition.committed.set(next);
+        });
+    }
+
+    fn each(&self, positions: &Positions, set: impl Fn(&Partition, i64)) {
+        for (key, next) in positions {
+            if let Some(slot) = self.slots.get(key) {
+                set(&self.all[*slot], *next);
+            }
+        }
     }
 
     /// What has been stepped, of every partition that is known.
@@ -208,7 +218,7 @@ mod tests {
         partition.stepped.set(7);
         partitions.acknowledge();
         assert_eq!(partition.to_commit(), None);
-        partitions.remember();
+        partitions.remember(&partitions.positions());
         partition.stepped.set(9);
         partitions.acknowledge();
         assert_eq!(partition.to_commit(), Some(7));

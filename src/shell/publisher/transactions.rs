@@ -1,4 +1,5 @@
-//! Publishes a sealed outbox and commits its positions in one Kafka transaction, step by step.
+//! Publishes a sealed outbox and commits its positions in one Kafka transaction, step by step; where the state is kept
+//! in a topic, the checkpoint goes out in the same transaction.
 //!
 //! Each step asks librdkafka for a bounded time and is asked again where it left off, so that the consumer can be
 //! polled in between. A transaction that fails is aborted and begun anew; a producer that can't go on, fenced or fatal,
@@ -13,7 +14,7 @@ use crate::shell::outbox::{Seal, Sealed};
 use crate::shell::telemetry::{KafkaTrouble, Metrics};
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{Producer, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -21,11 +22,14 @@ use std::time::{Duration, Instant};
 /// How long one step may keep the run loop from its other duties.
 const STEP: Duration = Duration::from_millis(500);
 
+/// A full queue is asked again after this.
+const ROOM: Duration = Duration::from_millis(2);
+
 /// The transactional producer and how far the outbox at hand is.
 pub struct Transactions {
     settings: ClientConfig,
     metrics: Arc<Metrics>,
-    producer: Option<ThreadedProducer<Deliveries>>,
+    producer: Option<Arc<ThreadedProducer<Deliveries>>>,
     outcomes: Option<Receiver<(usize, Result<(), KafkaError>)>>,
     stage: Stage,
     /// A commit was asked for and nobody knows what became of it.
@@ -33,7 +37,27 @@ pub struct Transactions {
     pause: Duration,
     resume_at: Option<Instant>,
     trouble: Option<String>,
+    /// The transaction that is open holds a checkpoint, which can't be sent again.
+    carries: bool,
+    /// Why no other producer may follow: whoever has taken this one's place goes on from the state in the topic.
+    ended: Option<String>,
+    /// Whether the state is kept in a topic.
+    stateful: bool,
 }
+
+/// What became of an outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It is published for good.
+    Published,
+    /// It is to be asked again.
+    Pending,
+    /// The transaction was aborted, and the checkpoint in it with it: it takes another one.
+    Lost,
+}
+
+/// Sends the records of a checkpoint within the open transaction, from any thread.
+pub struct Carrier(Arc<ThreadedProducer<Deliveries>>);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Stage {
@@ -51,8 +75,8 @@ enum Stage {
 }
 
 impl Transactions {
-    /// `doubtful` if the first outbox is of an earlier run. Nothing is connected before it is needed.
-    pub fn new(kafka: &Kafka, doubtful: bool, metrics: Arc<Metrics>) -> Transactions {
+    /// `stateful` if checkpoints go out with what is published. Nothing is connected before it is needed.
+    pub fn new(kafka: &Kafka, stateful: bool, metrics: Arc<Metrics>) -> Transactions {
         let mut settings = client::settings(kafka, &DEFAULTS);
         settings.set("transactional.id", &kafka.group).set("enable.idempotence", "true").set("acks", "all");
         Transactions {
@@ -61,17 +85,26 @@ impl Transactions {
             producer: None,
             outcomes: None,
             stage: Stage::Start,
-            doubtful,
+            doubtful: false,
             pause: PAUSE_FIRST,
             resume_at: None,
             trouble: None,
+            carries: false,
+            ended: None,
+            stateful,
         }
+    }
+
+    /// The first outbox is of an earlier run, which may have published it.
+    pub fn doubt(&mut self) {
+        self.doubtful = true;
     }
 
     /// Gets ready before there is anything to publish: ends what a killed daemon left open, which holds up readers.
     /// Takes at most about one step, and waits for nothing where that has failed lately.
     pub fn prepare(&mut self) {
-        if self.stage != Stage::Start || self.doubtful || self.resume_at.is_some_and(|at| Instant::now() < at) {
+        let is_due = matches!(self.stage, Stage::Start | Stage::Abort) && !self.doubtful;
+        if !is_due || self.ended.is_some() || self.resume_at.is_some_and(|at| Instant::now() < at) {
             return;
         }
         match self.step(&[], &Seal::default(), None) {
@@ -80,29 +113,67 @@ impl Transactions {
         }
     }
 
-    /// Works on the outbox for at most about `wait`, or as long as one step; true once it is published for good.
-    pub fn settle(&mut self, letters: &[Sealed], seal: &Seal, consumer: &Consumer, wait: Duration) -> bool {
+    /// Whether a transaction could begin.
+    pub fn is_ready(&self) -> bool {
+        self.stage == Stage::Begin
+    }
+
+    /// Begins the transaction that a checkpoint goes out in, if one can begin.
+    pub fn open(&mut self) -> Option<Carrier> {
+        if !self.is_ready() || self.resume_at.is_some_and(|at| Instant::now() < at) {
+            return None;
+        }
+        match self.step(&[], &Seal::default(), None) {
+            Ok(next) => self.stage = next,
+            Err(error) => {
+                self.stumble(&error);
+                return None;
+            }
+        }
+        self.carries = true;
+        self.producer.clone().map(Carrier)
+    }
+
+    /// The checkpoint failed, and nothing of its transaction may stand.
+    pub fn cancel(&mut self) {
+        self.carries = false;
+        if self.producer.is_some() && !matches!(self.stage, Stage::Start | Stage::Begin) {
+            self.stage = Stage::Abort;
+        }
+    }
+
+    /// Why it is over for this daemon, if it is.
+    pub fn ended(&self) -> Option<&str> {
+        self.ended.as_deref()
+    }
+
+    /// Works on the outbox for at most about `wait`, or as long as one step.
+    pub fn settle(&mut self, letters: &[Sealed], seal: &Seal, consumer: &Consumer, wait: Duration) -> Settled {
         let until = Instant::now() + wait;
         loop {
             let now = Instant::now();
             if let Some(at) = self.resume_at {
                 std::thread::sleep(at.min(until).saturating_duration_since(now));
                 if at > until {
-                    return false;
+                    return Settled::Pending;
                 }
                 self.resume_at = None;
             }
             match self.step(letters, seal, Some(consumer)) {
                 Ok(Stage::Done) => {
-                    self.stage = Stage::Begin;
+                    (self.stage, self.carries) = (Stage::Begin, false);
                     (self.pause, self.trouble) = (PAUSE_FIRST, None);
-                    return true;
+                    return Settled::Published;
                 }
                 Ok(next) => self.stage = next,
                 Err(error) => self.stumble(&error),
             }
+            if self.carries && self.stage == Stage::Begin || self.ended.is_some() {
+                self.carries = false;
+                return Settled::Lost;
+            }
             if Instant::now() >= until {
-                return false;
+                return Settled::Pending;
             }
         }
     }
@@ -117,7 +188,7 @@ impl Transactions {
     fn step(&mut self, letters: &[Sealed], seal: &Seal, consumer: Option<&Consumer>) -> Result<Stage, KafkaError> {
         let Some(producer) = &self.producer else {
             let (producer, outcomes) = produce(&self.settings, &self.metrics)?;
-            (self.producer, self.outcomes) = (Some(producer), Some(outcomes));
+            (self.producer, self.outcomes) = (Some(Arc::new(producer)), Some(outcomes));
             return Ok(Stage::Start);
         };
         match (self.stage, consumer) {
@@ -198,11 +269,47 @@ impl Transactions {
             (false, false, true) => {}
             _ => {
                 let why = self.trouble.as_deref().unwrap_or_default();
+                if self.stateful && self.stage != Stage::Start {
+                    tracing::error!(why, stage = ?self.stage, "the transactional producer can't go on");
+                    self.ended = self.trouble.clone();
+                    return;
+                }
                 tracing::error!(why, stage = ?self.stage, "the transactional producer can't go on; starting a new one");
                 (self.producer, self.outcomes, self.stage) = (None, None, Stage::Start);
             }
         }
         self.resume_at = Some(Instant::now() + self.pause);
         self.pause = (self.pause * 2).min(PAUSE_MAX);
+    }
+}
+
+impl Carrier {
+    /// Waits while the queue is full.
+    ///
+    /// # Errors
+    /// The transaction can't go on.
+    pub fn send(&self, topic: &str, key: &str, value: Option<&[u8]>) -> Result<(), KafkaError> {
+        // One partition, so that a reader finds the records of a key in the order in which they were written.
+        let mut record: BaseRecord<'_, str, [u8], usize> =
+            BaseRecord::with_opaque_to(topic, usize::MAX).key(key).partition(0);
+        record.payload = value;
+        loop {
+            match self.0.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
+                    record = again;
+                    std::thread::sleep(ROOM);
+                }
+                Err((error, _)) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits until the brokers have answered for everything; librdkafka gives up by itself when the transaction's time
+    /// is over.
+    pub fn flush(&self) {
+        while self.0.in_flight_count() > 0 {
+            std::thread::sleep(ROOM);
+        }
     }
 }

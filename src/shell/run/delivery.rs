@@ -10,7 +10,7 @@ use crate::engine::time::Time;
 use crate::shell::clock::{Clock, wall};
 use crate::shell::http::{Health, NotReady};
 use crate::shell::outbox::Outbox;
-use crate::shell::publisher::{Publisher, Transactions};
+use crate::shell::publisher::{self, Publisher, Transactions};
 use crate::shell::pump::{Cause, Outgoing};
 use crate::shell::telemetry::Metrics;
 use rdkafka::error::KafkaError;
@@ -33,26 +33,14 @@ pub const STOP_WITHIN: Duration = Duration::from_secs(10);
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
 pub struct Delivery {
-    pub outlet: Outlet,
+    /// For what is published at least once.
+    pub publisher: Option<Publisher>,
+    /// For what is published exactly once, and for checkpoints in a topic.
+    pub transactions: Option<Transactions>,
     pub clock: Clock,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
     pub stop: Arc<Stop>,
-}
-
-/// Which way publications go.
-pub enum Outlet {
-    AtLeastOnce(Publisher),
-    ExactlyOnce(Transactions),
-}
-
-impl Outlet {
-    fn trouble(&self) -> Option<String> {
-        match self {
-            Outlet::AtLeastOnce(publisher) => publisher.trouble(),
-            Outlet::ExactlyOnce(transactions) => transactions.trouble(),
-        }
-    }
 }
 
 /// What became of a batch.
@@ -62,6 +50,8 @@ pub enum Delivered {
         /// A recommendation was among it.
         recommendation: bool,
     },
+    /// Nothing: the checkpoint that it belonged to does not stand.
+    Lost,
     /// It was time to go; what is unpublished must not be remembered as done.
     Unfinished,
 }
@@ -76,52 +66,68 @@ impl Delivery {
             return Ok(Delivered::All { recommendation: false });
         }
         let recommendation = out.iter().any(Outgoing::is_recommendation);
-        let Outlet::AtLeastOnce(publisher) = &mut self.outlet else { return Ok(Delivered::Unfinished) };
+        let Some(mut publisher) = self.publisher.take() else { return Ok(Delivered::Unfinished) };
         publisher.begin(std::mem::take(out));
-        let outcome = self.wait(intake, |outlet, _| match outlet {
-            Outlet::AtLeastOnce(publisher) => publisher.settle(SETTLE),
-            Outlet::ExactlyOnce(_) => false,
+        let settled = self.wait(intake, |_| match publisher.settle(SETTLE) {
+            true => Ok(true),
+            false => Err(publisher.trouble()),
         })?;
-        if outcome == Settled::No {
-            return Ok(Delivered::Unfinished);
-        }
-        if let Outlet::AtLeastOnce(publisher) = &mut self.outlet {
+        if settled.is_some() {
             *out = publisher.take_settled();
+        }
+        self.publisher = Some(publisher);
+        if settled.is_none() {
+            return Ok(Delivered::Unfinished);
         }
         out.drain(..).for_each(|outgoing| self.count(outgoing.at, &outgoing.cause));
         Ok(Delivered::All { recommendation })
     }
 
-    /// Publishes a sealed outbox, exactly once, with the positions of its seal, and leaves it empty.
+    /// Publishes what is sealed of an outbox, exactly once, with the positions of its seal. If the transaction carried
+    /// a checkpoint and is lost, nothing is published and the seal is broken.
     ///
     /// # Errors
     /// As above.
     pub fn deliver_sealed(&mut self, intake: &mut Intake, outbox: &mut Outbox) -> Result<Delivered, KafkaError> {
         let Some(seal) = &outbox.sealed else { return Ok(Delivered::All { recommendation: false }) };
-        let letters = &outbox.letters;
-        let outcome = self.wait(intake, |outlet, intake| match outlet {
-            Outlet::AtLeastOnce(_) => false,
-            Outlet::ExactlyOnce(transactions) => transactions.settle(letters, seal, &intake.consumer, SETTLE),
-        })?;
-        if outcome == Settled::No {
-            return Ok(Delivered::Unfinished);
+        let letters = &outbox.letters[..seal.letters.min(outbox.letters.len())];
+        let Some(mut transactions) = self.transactions.take() else { return Ok(Delivered::Unfinished) };
+        let settled = self.wait(intake, |intake| match transactions.settle(letters, seal, &intake.consumer, SETTLE) {
+            publisher::Settled::Published => Ok(true),
+            publisher::Settled::Lost => Ok(false),
+            publisher::Settled::Pending => Err(transactions.trouble()),
+        });
+        self.transactions = Some(transactions);
+        match settled? {
+            None => return Ok(Delivered::Unfinished),
+            Some(false) => {
+                outbox.unseal();
+                return Ok(Delivered::Lost);
+            }
+            Some(true) => {}
         }
         outbox.settle().iter().for_each(|(at, cause)| self.count(*at, cause));
         Ok(Delivered::All { recommendation: false })
     }
 
+    /// Until it is settled, one way or the other; nothing if it was time to go before. While it is not, `settle` tells
+    /// what the trouble is, as far as it knows.
     fn wait(
         &mut self,
         intake: &mut Intake,
-        mut settle: impl FnMut(&mut Outlet, &Intake) -> bool,
-    ) -> Result<Settled, KafkaError> {
+        mut settle: impl FnMut(&Intake) -> Result<bool, Option<String>>,
+    ) -> Result<Option<bool>, KafkaError> {
         let begun = Instant::now();
         let mut held = false;
         let mut told: Option<Instant> = None;
-        while !settle(&mut self.outlet, intake) {
+        let outcome = loop {
+            let trouble = match settle(intake) {
+                Ok(outcome) => break outcome,
+                Err(trouble) => trouble,
+            };
             self.health.beat();
             if self.stop.is_overdue(STOP_WITHIN) {
-                return Ok(Settled::No);
+                return Ok(None);
             }
             if begun.elapsed() >= HOLD_AFTER {
                 if !held {
@@ -136,11 +142,11 @@ impl Delivery {
                     self.health.set(NotReady::PublishFailing, true);
                 }
                 told = Some(Instant::now());
-                let why = self.outlet.trouble().unwrap_or_else(|| "no answer from the brokers".into());
+                let why = trouble.unwrap_or_else(|| "no answer from the brokers".into());
                 let seconds = begun.elapsed().as_secs();
                 tracing::error!(why, seconds, "can't publish; nothing more is taken until it succeeds");
             }
-        }
+        };
         if held {
             intake.resume_all();
         }
@@ -148,7 +154,7 @@ impl Delivery {
             self.health.set(NotReady::PublishFailing, false);
             tracing::info!(seconds = begun.elapsed().as_secs(), "published after all; taking goes on");
         }
-        Ok(Settled::Yes)
+        Ok(Some(outcome))
     }
 
     fn count(&self, at: Time, cause: &Cause) {
@@ -159,10 +165,4 @@ impl Delivery {
             self.metrics.published((wall() - at).as_seconds());
         }
     }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Settled {
-    Yes,
-    No,
 }

@@ -1,55 +1,82 @@
-//! When to write a checkpoint and when to commit.
+//! When to write a checkpoint, and how one comes about beside the stream.
 //!
-//! Both only ever after acknowledgement, and the commit only of what a checkpoint holds. A checkpoint follows every
-//! batch that held a recommendation, every reload, the operator's stop, and else the configured interval; the group's
-//! offsets follow it and matter only to a daemon that has lost its checkpoint. A checkpoint that can't be written is
-//! counted and told, and the daemon goes on: it will then say again, under the same ids, what it said since the last
-//! good one.
+//! Only ever after acknowledgement, or with the outbox in it. A checkpoint follows every batch that held a
+//! recommendation, every reload, the operator's stop, and else the configured interval. The cut is made between two
+//! batches; a thread of its own serialises and writes it while the loop goes on, and gives the store back when it is
+//! done. A checkpoint that can't be written is counted and told, and the daemon goes on.
 
-use crate::shell::checkpoint::{Positions, Remembering, Store, Written};
-use crate::shell::consumer::Consumer;
-use crate::shell::outbox::{Outbox, Sealed};
+use crate::shell::checkpoint::{Cut, Positions, Remembered, Store, Unwritten, Written};
+use crate::shell::publisher::Carrier;
 use crate::shell::pump::Pump;
 use crate::shell::telemetry::Metrics;
-use rdkafka::consumer::CommitMode;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// A checkpoint that is not due by the clock waits until writing has cost no more than a third of the time: a large
+/// state and a backlog full of recommendations would otherwise keep a core and the disk busy all the time.
+const REST: u32 = 2;
 
-/// A checkpoint that is not due by the clock waits until writing has cost no more than a fifth of the time: a large
-/// state and a backlog full of recommendations would otherwise leave no time for anything else.
-const REST: u32 = 4;
+/// The first pause after a checkpoint that failed though somebody waits for it, and the longest.
+const PAUSE_FIRST: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// A small state is written within this, and is waited for; a large one is written beside the stream.
+const SOON: Duration = Duration::from_millis(20);
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 pub struct Memory {
-    store: Store,
+    /// Away while a checkpoint is written.
+    store: Option<Store>,
+    saving: Option<Saving>,
     every: Duration,
     metrics: Arc<Metrics>,
     attempted: Instant,
-    committed: Instant,
-    /// How long the last attempt took.
+    /// How long the last attempt took, and how long is waited after one that failed.
     took: Duration,
+    pause: Duration,
     /// Something has changed since the last good checkpoint.
     dirty: bool,
     wanted: bool,
+    /// Of the last checkpoint.
+    sequence: u64,
+}
+
+/// A checkpoint being written.
+struct Saving {
+    thread: JoinHandle<(Store, Result<Written, Unwritten>)>,
+    begun: Instant,
+    positions: Positions,
+    letters: usize,
+}
+
+/// A checkpoint that was written, or was not.
+pub struct Saved {
+    pub outcome: Result<Written, Unwritten>,
+    pub positions: Positions,
+    /// How many letters the outbox held at the cut.
+    pub letters: usize,
+    pub sequence: u64,
+    took: Duration,
 }
 
 impl Memory {
-    pub fn new(store: Store, every: Duration, metrics: Arc<Metrics>) -> Memory {
-        let now = Instant::now();
+    pub fn new(store: Store, sequence: u64, every: Duration, metrics: Arc<Metrics>) -> Memory {
         Memory {
-            store,
+            store: Some(store),
+            saving: None,
             every,
             metrics,
-            attempted: now,
-            committed: now,
+            attempted: Instant::now(),
             took: Duration::ZERO,
+            pause: Duration::ZERO,
             dirty: false,
             wanted: false,
+            sequence,
         }
     }
 
-    /// The engine took something, and what followed from it has been acknowledged.
+    /// The engine took something.
     pub fn changed(&mut self) {
         self.dirty = true;
     }
@@ -60,21 +87,11 @@ impl Memory {
         self.wanted = true;
     }
 
-    /// Writes and commits what is due. To be called only when everything stepped has been acknowledged.
-    pub fn keep(&mut self, pump: &Pump, consumer: &Consumer) {
-        if self.is_due() {
-            self.write(pump, consumer);
-        }
-        if self.committed.elapsed() >= COMMIT_EVERY {
-            consumer.commit(CommitMode::Async);
-            self.committed = Instant::now();
-        }
-    }
-
     /// Whether it is time for a checkpoint.
     pub fn is_due(&self) -> bool {
         let since = self.attempted.elapsed();
-        self.dirty && (since >= self.every || (self.wanted && since >= self.took * REST))
+        let rest = self.pause.max(self.took * REST);
+        self.dirty && !self.is_busy() && (since >= self.every || (self.wanted && since >= rest))
     }
 
     /// Whether anything has changed since the last one.
@@ -82,51 +99,83 @@ impl Memory {
         self.dirty
     }
 
-    /// Writes a checkpoint of everything stepped together with what is still to be published; true if it stands.
-    pub fn seal(&mut self, pump: &Pump, consumer: &Consumer, outbox: &mut Outbox) -> bool {
-        let positions = consumer.partitions().stepped();
-        let sequence = outbox.next_sequence();
-        let Some(written) = self.store(pump, &positions, &outbox.letters, sequence) else { return false };
-        outbox.seal(sequence, written.crc, positions);
-        true
+    /// Whether one is being written.
+    pub fn is_busy(&self) -> bool {
+        self.saving.is_some()
     }
 
-    /// The last thing before leaving the group.
-    pub fn close(&mut self, pump: &Pump, consumer: &Consumer) {
-        if self.dirty {
-            self.write(pump, consumer);
-        }
-        // With no broker to answer, waiting for the commit would take a minute, and the checkpoint is what counts.
-        let mode = if consumer.pulse().reachable { CommitMode::Sync } else { CommitMode::Async };
-        consumer.commit(mode);
+    /// Whether checkpoints are kept in a file, apart from what is published.
+    pub fn is_file(&self) -> bool {
+        matches!(self.store, Some(Store::Directory(_)))
     }
 
-    fn write(&mut self, pump: &Pump, consumer: &Consumer) {
-        let positions = consumer.partitions().positions();
-        if self.store(pump, &positions, &[], 0).is_some() {
-            consumer.partitions().remember();
-        }
-    }
-
-    fn store(&mut self, pump: &Pump, positions: &Positions, outbox: &[Sealed], sequence: u64) -> Option<Written> {
+    /// Cuts through the state and begins to write it. What it is to be remembered with comes without its number, which
+    /// is given here. A topic needs a transaction.
+    pub fn begin(&mut self, pump: &mut Pump, mut remembered: Remembered, letters: usize, carrier: Option<Carrier>) {
+        let Some(mut store) = self.store.take() else { return };
         let begun = Instant::now();
-        let policy = &*pump.config().policy.hash;
-        let (engine, now) = (pump.engine(), pump.now());
-        let outcome = self.store.write(&Remembering { engine, positions, now, policy, outbox, sequence });
-        match &outcome {
-            Ok(Written { bytes, .. }) => {
-                self.metrics.checkpointed(*bytes, begun.elapsed());
-                tracing::debug!(bytes, millis = begun.elapsed().as_millis() as u64, "checkpoint written");
-                self.dirty = false;
-            }
-            Err(error) => {
-                self.metrics.checkpoint_failed();
-                tracing::error!(%error, "could not write a checkpoint; the last one stays");
-            }
+        self.sequence += 1;
+        remembered.sequence = self.sequence;
+        if let (Store::Topic(topic), Some(carrier)) = (&mut store, carrier) {
+            topic.carry(carrier);
         }
-        self.wanted = false;
+        let cut = pump.cut(store.extent(), &remembered);
+        self.metrics.checkpoint_paused(begun.elapsed());
+        let write = move || {
+            let outcome = cut.map_err(Unwritten::from).and_then(|cut: Cut| store.write(cut));
+            (store, outcome)
+        };
+        let thread = std::thread::Builder::new().name("checkpoint".into()).spawn(write);
+        let thread = thread.expect("a thread can be had: librdkafka has just had several");
+        self.saving = Some(Saving { thread, begun, positions: remembered.positions, letters });
+        (self.dirty, self.wanted) = (false, false);
+    }
+
+    /// The checkpoint under way, if it is done within about this time.
+    pub fn saved(&mut self, within: Duration) -> Option<Saved> {
+        let until = Instant::now() + within;
+        while self.saving.as_ref().is_some_and(|saving| !saving.thread.is_finished()) {
+            if Instant::now() >= until {
+                return None;
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        let Saving { thread, begun, positions, letters } = self.saving.take()?;
+        let (store, outcome) = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        self.store = Some(store);
+        Some(Saved { outcome, positions, letters, sequence: self.sequence, took: begun.elapsed() })
+    }
+
+    /// The same, for as long as a small state takes.
+    pub fn saved_soon(&mut self) -> Option<Saved> {
+        self.saved(SOON)
+    }
+
+    /// It stands.
+    pub fn stands(&mut self, saved: &Saved) {
+        if let Some(Store::Topic(topic)) = &mut self.store {
+            topic.stands();
+        }
+        if let Ok(Written { bytes, .. }) = saved.outcome {
+            self.metrics.checkpointed(bytes, saved.took);
+            tracing::debug!(bytes, millis = saved.took.as_millis() as u64, "checkpoint written");
+        }
         self.attempted = Instant::now();
-        self.took = begun.elapsed();
-        outcome.ok()
+        (self.took, self.pause) = (saved.took, Duration::ZERO);
+    }
+
+    /// It does not stand, and the last one does. `awaited` if something can't go on without one.
+    pub fn failed(&mut self, saved: &Saved, awaited: bool) {
+        self.metrics.checkpoint_failed();
+        let why = match &saved.outcome {
+            Err(error) => error.to_string(),
+            Ok(_) => "its transaction was aborted".into(),
+        };
+        tracing::error!(why, "could not write a checkpoint; the last one stays");
+        self.attempted = Instant::now();
+        self.took = saved.took;
+        self.pause = (self.pause * 2).clamp(PAUSE_FIRST, PAUSE_MAX);
+        self.dirty = true;
+        self.wanted |= awaited;
     }
 }

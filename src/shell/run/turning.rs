@@ -2,20 +2,23 @@
 //!
 //! Two ways of the last two steps. At least once: publish, wait for every acknowledgement, then write a checkpoint now
 //! and then. Exactly once: gather what follows in the outbox; when a checkpoint is due, write it with the outbox in it,
-//! and publish the outbox in one transaction with the positions. Either way nothing is taken while that can't succeed.
+//! and publish the outbox in one transaction with the positions; where the state is kept in a topic, the checkpoint is
+//! in that transaction. It is written beside the stream. Nothing is taken while publishing can't succeed.
 
-use super::delivery::{Delivered, Delivery, Outlet};
+use super::RunError;
+use super::delivery::{Delivered, Delivery, STOP_WITHIN};
 use super::intake::Intake;
-use super::memory::Memory;
+use super::memory::{Memory, Saved};
 use super::report::Report;
 use super::stop::Stop;
-use super::{RunError, outlet};
+use crate::shell::checkpoint::Remembered;
 use crate::shell::clock::Clock;
 use crate::shell::config::{Config, DeliveryMode};
 use crate::shell::http::NotReady;
 use crate::shell::outbox::Outbox;
 use crate::shell::pump::{Outgoing, Pump};
 use crate::shell::topics::Topics;
+use rdkafka::consumer::CommitMode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
@@ -23,6 +26,13 @@ use std::time::{Duration, Instant};
 
 /// How long the first message of a batch is waited for; a wish to stop is noticed within this.
 const WAIT: Duration = Duration::from_millis(100);
+
+/// The same while a checkpoint is being written, which is to be concluded soon.
+const WAIT_BRIEFLY: Duration = Duration::from_millis(10);
+
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+
+const NOTHING: Delivered = Delivered::All { recommendation: false };
 
 /// What the run loop's thread owns.
 pub struct Turning {
@@ -36,6 +46,8 @@ pub struct Turning {
     /// The outbox is full and can't be sealed: nothing is taken.
     pub held: bool,
     pub mode: DeliveryMode,
+    /// When positions were last committed without a transaction.
+    pub committed: Instant,
     pub topics: Arc<Topics>,
     pub clock: Clock,
     pub reloads: Option<Receiver<Arc<Config>>>,
@@ -64,10 +76,13 @@ impl Turning {
 
     /// What an earlier run sealed is published before anything else is said.
     fn settle_earlier(&mut self) -> Result<Delivered, RunError> {
+        let was_sealed = self.outbox.sealed.is_some();
         let delivered = self.delivery.deliver_sealed(&mut self.intake, &mut self.outbox)?;
-        let is_other = matches!(self.delivery.outlet, Outlet::ExactlyOnce(_)) && self.mode == DeliveryMode::AtLeastOnce;
-        if is_other && delivered != Delivered::Unfinished {
-            self.delivery.outlet = outlet(self.pump.config(), false, &self.report.metrics)?;
+        if was_sealed && delivered != Delivered::Unfinished {
+            if self.mode == DeliveryMode::AtLeastOnce && self.memory.is_file() {
+                self.delivery.transactions = None;
+            }
+            // The next start need not ask what became of it.
             self.memory.want();
         }
         Ok(delivered)
@@ -76,30 +91,55 @@ impl Turning {
     /// Everything that is left to do before the group is left. Where that is unfinished, the engine may be ahead of
     /// what was published, and its state is not remembered without it.
     fn close(&mut self) -> Result<Delivered, RunError> {
-        if self.mode == DeliveryMode::AtLeastOnce {
-            self.memory.close(&self.pump, &self.intake.consumer);
-            return Ok(Delivered::All { recommendation: false });
-        }
-        let had_letters = !self.outbox.letters.is_empty();
-        let delivered = self.seal()?;
-        if had_letters && self.outbox.letters.is_empty() {
+        let mut delivered = self.finish()?;
+        for _ in 0..2 {
+            let had_letters = !self.outbox.letters.is_empty();
+            if delivered == Delivered::Unfinished || !self.memory.is_dirty() || !self.has_positions() {
+                break;
+            }
+            while !self.begin_checkpoint() {
+                if self.stop.is_overdue(STOP_WITHIN) {
+                    return Ok(Delivered::Unfinished);
+                }
+                self.prepare()?;
+            }
+            delivered = self.finish()?;
+            if !(had_letters && self.outbox.letters.is_empty() && self.memory.is_file()) {
+                break;
+            }
             // The next start need not ask what became of them.
-            self.memory.seal(&self.pump, &self.intake.consumer, &mut self.outbox);
+            self.memory.want();
+        }
+        if self.delivery.transactions.is_none() {
+            self.commit_at_last();
         }
         Ok(delivered)
+    }
+
+    /// Waits for the checkpoint under way and what belongs to it.
+    fn finish(&mut self) -> Result<Delivered, RunError> {
+        while self.memory.is_busy() {
+            self.report.health.beat();
+            if let Some(saved) = self.memory.saved(WAIT) {
+                return self.conclude(saved);
+            }
+            if self.stop.is_overdue(STOP_WITHIN) {
+                return Ok(Delivered::Unfinished);
+            }
+        }
+        Ok(NOTHING)
     }
 
     /// Take, step, publish, wait, remember.
     fn turn(&mut self) -> Result<Delivered, RunError> {
         self.reload();
-        if let Outlet::ExactlyOnce(transactions) = &mut self.delivery.outlet {
-            transactions.prepare();
-        }
+        self.prepare()?;
         if self.mode == DeliveryMode::ExactlyOnce && self.is_held()? {
-            return if self.memory.is_due() { self.seal() } else { Ok(Delivered::All { recommendation: false }) };
+            return self.remember();
         }
         let begun = Instant::now();
-        let batch = self.intake.batch(&mut self.pump, WAIT, &mut self.out)?;
+        let wait = if self.memory.is_busy() { WAIT_BRIEFLY } else { WAIT };
+        let batch = self.intake.batch(&mut self.pump, wait, &mut self.out)?;
         let mut ticks = 0;
         if batch.messages == 0
             && let Some(until) = self.clock.idle_until()
@@ -110,10 +150,13 @@ impl Turning {
         if batch.messages > 0 || ticks > 0 {
             self.memory.changed();
         }
-        let delivered = match self.mode {
+        let mut delivered = match self.mode {
             DeliveryMode::AtLeastOnce => self.publish()?,
-            DeliveryMode::ExactlyOnce => self.gather()?,
+            DeliveryMode::ExactlyOnce => self.gather(),
         };
+        if delivered != Delivered::Unfinished {
+            delivered = self.remember()?;
+        }
         if delivered != Delivered::Unfinished {
             if batch.messages > 0 {
                 self.report.metrics.batch_taken(begun.elapsed());
@@ -130,37 +173,121 @@ impl Turning {
         if recommendation {
             self.memory.want();
         }
-        self.memory.keep(&self.pump, &self.intake.consumer);
+        if self.delivery.transactions.is_none() && self.committed.elapsed() >= COMMIT_EVERY {
+            self.intake.consumer.commit(CommitMode::Async);
+            self.committed = Instant::now();
+        }
         Ok(delivered)
     }
 
-    fn gather(&mut self) -> Result<Delivered, RunError> {
+    fn gather(&mut self) -> Delivered {
         let recommendation = self.out.iter().any(Outgoing::is_recommendation);
         self.outbox.gather(&mut self.out);
         if recommendation || self.outbox.is_full() {
             self.memory.want();
         }
-        if self.memory.is_due() { self.seal() } else { Ok(Delivered::All { recommendation }) }
+        Delivered::All { recommendation }
     }
 
-    /// Writes a checkpoint with the outbox in it and publishes the outbox. A checkpoint that can't be written leaves
-    /// everything as it was: the outbox waits.
-    fn seal(&mut self) -> Result<Delivered, RunError> {
-        let nothing = Delivered::All { recommendation: false };
-        // Before the first position is known there is nothing to commit a mark with.
-        if !self.memory.is_dirty() || self.intake.consumer.partitions().stepped().is_empty() {
-            return Ok(nothing);
+    /// Goes on with the checkpoint under way, or begins the one that is due. To be called between two batches, when all
+    /// that was stepped is acknowledged or in the outbox.
+    fn remember(&mut self) -> Result<Delivered, RunError> {
+        let mut saved = self.memory.saved(Duration::ZERO);
+        if saved.is_none() && self.memory.is_due() && self.has_positions() && self.begin_checkpoint() {
+            saved = self.memory.saved_soon();
         }
-        let sealed = self.memory.seal(&self.pump, &self.intake.consumer, &mut self.outbox);
-        self.report.health.set(NotReady::CheckpointFailing, !sealed);
-        if !sealed {
-            return Ok(nothing);
+        saved.map_or(Ok(NOTHING), |saved| self.conclude(saved))
+    }
+
+    /// Before the first position is known there is nothing to commit a mark with.
+    fn has_positions(&self) -> bool {
+        self.delivery.transactions.is_none() || !self.intake.consumer.partitions().stepped().is_empty()
+    }
+
+    /// Cuts through the state and begins to write it; false where no transaction can begin for it yet.
+    fn begin_checkpoint(&mut self) -> bool {
+        let is_file = self.memory.is_file();
+        let carrier = match &mut self.delivery.transactions {
+            Some(transactions) if !is_file => match transactions.open() {
+                None => return false,
+                some => some,
+            },
+            _ => None,
+        };
+        let partitions = self.intake.consumer.partitions();
+        let (positions, letters) = match self.mode {
+            DeliveryMode::AtLeastOnce => (partitions.positions(), 0),
+            DeliveryMode::ExactlyOnce => (partitions.stepped(), self.outbox.letters.len()),
+        };
+        drop(partitions);
+        let config = self.pump.config();
+        let remembered = Remembered {
+            group: config.kafka.group.clone(),
+            positions,
+            now: self.pump.now(),
+            policy: config.policy.hash.to_string(),
+            // In a topic they are published with it, or it does not stand.
+            outbox: if is_file { self.outbox.letters[..letters].to_vec() } else { Vec::new() },
+            sequence: 0,
+        };
+        self.memory.begin(&mut self.pump, remembered, letters, carrier);
+        true
+    }
+
+    /// A checkpoint is written, or is not: publishes what was sealed with it.
+    fn conclude(&mut self, saved: Saved) -> Result<Delivered, RunError> {
+        let awaited = self.mode == DeliveryMode::ExactlyOnce;
+        let (Ok(written), true) = (&saved.outcome, self.delivery.transactions.is_some()) else {
+            match &saved.outcome {
+                Ok(_) => {
+                    self.memory.stands(&saved);
+                    self.intake.consumer.partitions().remember(&saved.positions);
+                }
+                Err(_) => self.lose(&saved, awaited),
+            }
+            return Ok(NOTHING);
+        };
+        self.outbox.seal(saved.sequence, written.crc, saved.positions.clone(), saved.letters);
+        if self.memory.is_file() {
+            self.memory.stands(&saved);
+            self.report.health.set(NotReady::CheckpointFailing, false);
         }
         let delivered = self.delivery.deliver_sealed(&mut self.intake, &mut self.outbox)?;
-        if delivered != Delivered::Unfinished {
-            self.intake.consumer.partitions().settle();
+        match delivered {
+            Delivered::Unfinished => {}
+            Delivered::Lost => self.lose(&saved, awaited),
+            Delivered::All { .. } => {
+                if !self.memory.is_file() {
+                    self.memory.stands(&saved);
+                    self.report.health.set(NotReady::CheckpointFailing, false);
+                }
+                self.intake.consumer.partitions().settle(&saved.positions);
+            }
         }
         Ok(delivered)
+    }
+
+    fn lose(&mut self, saved: &Saved, awaited: bool) {
+        self.memory.failed(saved, awaited);
+        self.report.health.set(NotReady::CheckpointFailing, awaited);
+        if let Some(transactions) = &mut self.delivery.transactions
+            && !self.memory.is_file()
+        {
+            transactions.cancel();
+        }
+    }
+
+    /// Gets the next transaction ready, as far as that can be done beside the stream.
+    fn prepare(&mut self) -> Result<(), RunError> {
+        let Some(transactions) = &mut self.delivery.transactions else { return Ok(()) };
+        transactions.prepare();
+        transactions.ended().map_or(Ok(()), |why| Err(RunError::Superseded(why.to_owned())))
+    }
+
+    /// With no broker to answer, waiting for the commit would take a minute, and the checkpoint is what counts.
+    fn commit_at_last(&mut self) {
+        let consumer = &self.intake.consumer;
+        consumer.commit(if consumer.pulse().reachable { CommitMode::Sync } else { CommitMode::Async });
     }
 
     /// While the outbox is full because no checkpoint can be written, nothing is taken; the group is kept.
