@@ -36,6 +36,9 @@ enum Command {
         /// Close the watches still open at the end, on the data there is
         #[arg(long)]
         drain: bool,
+        /// Divide the services among so many lanes, as a fleet of daemons does; the recommendations are the same
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+        lanes: u32,
     },
     /// Watch the daemon at work on a small made-up shop, with no Kafka and no configuration
     Demo {
@@ -65,9 +68,9 @@ fn main() -> ExitCode {
             logging::start(&config.log).map_err(|error| Failure::Failed(error.to_string()))?;
             run::run(config, file).map_err(|error| Failure::Failed(error.to_string()))
         }),
-        Command::Replay { config, from, drain } => load(config.as_deref()).and_then(|config| {
+        Command::Replay { config, from, drain, lanes } => load(config.as_deref()).and_then(|config| {
             let from = from.filter(|path| path != Path::new("-"));
-            replay::replay(config, &replay::Options { from, drain }).map_err(Failure::Failed)
+            replay::replay(config, &replay::Options { from, drain, lanes }).map_err(Failure::Failed)
         }),
         Command::Demo { keep, kafka } => {
             demo::demo(&demo::DemoOptions { keep, kafka }).map_err(|error| Failure::Failed(error.to_string()))

@@ -3,6 +3,10 @@
 //! Nothing here knows which decision is right; only what no decision may ever do. The seeds are fixed, so a failure is
 //! one for good. More of them: `STORMS=500 cargo test --test storms`.
 
+#[path = "storms/divided.rs"]
+mod divided;
+#[path = "storms/lanes.rs"]
+mod lanes;
 #[path = "stories/noise.rs"]
 mod noise;
 #[path = "storms/saved.rs"]
@@ -291,8 +295,11 @@ fn play(storm: &Storm, stops: impl FnMut(usize) -> bool) -> Vec<Effect> {
     play_to_the_end(storm, stops).1
 }
 
-fn play_to_the_end(storm: &Storm, mut stops: impl FnMut(usize) -> bool) -> (Engine, Vec<Effect>) {
-    let mut engine = Engine::default();
+fn play_to_the_end(storm: &Storm, stops: impl FnMut(usize) -> bool) -> (Engine, Vec<Effect>) {
+    play_in(Engine::default(), storm, stops)
+}
+
+fn play_in(mut engine: Engine, storm: &Storm, mut stops: impl FnMut(usize) -> bool) -> (Engine, Vec<Effect>) {
     let mut effects = Vec::new();
     for number in 0..storm.inputs.len() {
         step_with_ticks(&mut engine, storm, number, &mut effects);

@@ -7,7 +7,9 @@
 
 use super::baseline::scale::Scale;
 use super::character::Class;
+use super::elsewhere::Elsewhere;
 use super::fleet::Fleet;
+use super::report::Question;
 use super::service::Service;
 use super::signal::{KEPT, Nature, Signal};
 use super::stats::median;
@@ -17,18 +19,19 @@ use super::window::{Bin, Minute, Ring};
 const ASKED: usize = 20;
 
 /// Works out the adjusted minutes up to and including `upto` that are not learned yet. The signal's place, made as soon
-/// as there is anybody to compare with.
-pub fn work_out(fleet: &mut Fleet, service: usize, upto: Minute) -> Option<usize> {
+/// as there is anybody to compare with; none while those that are not in the fleet still have to be asked.
+pub fn work_out(fleet: &mut Fleet, service: usize, upto: Minute, elsewhere: &Elsewhere) -> Option<usize> {
     let own = traffic(&fleet.services[service])?;
-    let others = others(fleet, service);
-    let place = place_of(fleet, service, own, !others.is_empty())?;
-    let learned = fleet.services[service].signals[place].tracks[0].baseline.learned;
-    let from = learned.max(upto.saturating_sub(KEPT as Minute - 1));
+    let (from, there) = ask(&fleet.services[service], upto, elsewhere)?;
+    let others = others(fleet, &fleet.services[service].env, Some(service));
+    let place = place_of(fleet, service, own, !others.is_empty() || !there.is_empty())?;
     fleet.services[service].settle(own, upto);
     others.iter().for_each(|&(other, signal)| fleet.services[other].settle(signal, upto));
     for minute in from..=upto {
         let Some(requests) = fleet.services[service].signals[own].tracks[0].total.at(minute).copied() else { continue };
-        let Some(busy) = busy(fleet, &others, minute).filter(|busy| *busy > 0.0) else { continue };
+        let here = others.iter().map(|each| share(fleet, each, minute));
+        let there = there.iter().map(|shares| shares.get((minute - from) as usize).copied().flatten());
+        let Some(busy) = busy(here.chain(there)).filter(|busy| *busy > 0.0) else { continue };
         let track = &mut fleet.services[service].signals[place].tracks[0];
         if let Some(bin) = track.total.bin(minute, KEPT) {
             *bin = Bin { num: (f64::from(requests.num) / busy) as f32, ..requests };
@@ -37,34 +40,57 @@ pub fn work_out(fleet: &mut Fleet, service: usize, upto: Minute) -> Option<usize
     Some(place)
 }
 
+/// Whether those that are not in the fleet have to be asked before anything is worked out.
+pub fn is_wanting(service: &Service, upto: Minute, elsewhere: &Elsewhere) -> bool {
+    traffic(service).is_some() && ask(service, upto, elsewhere).is_none()
+}
+
+/// The first minute to be worked out, and what those say that are not in the fleet; none while they were not asked.
+fn ask<'a>(service: &Service, upto: Minute, elsewhere: &'a Elsewhere) -> Option<(Minute, &'a [Vec<Option<f64>>])> {
+    let adjusted = service.signals.iter().find(|each| each.nature == Nature::Adjusted);
+    let learned = adjusted.map_or(0, |signal| signal.tracks[0].baseline.learned);
+    let from = learned.max(upto.saturating_sub(KEPT as Minute - 1));
+    let there = elsewhere.busy(Question::Busy { env: service.env.clone(), from, upto });
+    (!elsewhere.is_wanting()).then_some((from, there))
+}
+
+/// For somebody who is not in the fleet: for each of the environment's services with traffic, its share of its usual
+/// traffic in each minute.
+pub fn shares(fleet: &mut Fleet, env: &str, from: Minute, upto: Minute) -> Vec<Vec<Option<f64>>> {
+    let others = others(fleet, env, None);
+    others.iter().for_each(|&(other, signal)| fleet.services[other].settle(signal, upto));
+    others.iter().map(|each| (from..=upto).map(|minute| share(fleet, each, minute)).collect()).collect()
+}
+
 /// The signal that is adjusted.
 pub fn traffic(service: &Service) -> Option<usize> {
     service.signals.iter().position(|each| each.class == Class::Traffic && each.nature == Nature::Rate)
 }
 
 /// How busy the others are in a minute; 1 is usual, none if nobody can tell.
-fn busy(fleet: &Fleet, others: &[(usize, usize)], minute: Minute) -> Option<f64> {
-    let of = |&(other, signal): &(usize, usize)| {
-        let track = &fleet.services[other].signals[signal].tracks[0];
-        Some(rate(&track.total, minute)? / track.baseline.scale().and_then(Scale::usual)?)
-    };
+fn busy(shares: impl Iterator<Item = Option<f64>>) -> Option<f64> {
     let mut busy = [0.0; ASKED];
     let mut count = 0;
-    for each in others.iter().filter_map(of) {
+    for each in shares.take(ASKED).flatten() {
         busy[count] = each;
         count += 1;
     }
     median(&mut busy[..count])
 }
 
+/// A service's traffic in a minute, of its usual one.
+fn share(fleet: &Fleet, &(service, signal): &(usize, usize), minute: Minute) -> Option<f64> {
+    let track = &fleet.services[service].signals[signal].tracks[0];
+    Some(rate(&track.total, minute)? / track.baseline.scale().and_then(Scale::usual)?)
+}
+
 fn rate(ring: &Ring, minute: Minute) -> Option<f64> {
     ring.at(minute)?.value()
 }
 
-/// The environment's other services with traffic, and where theirs is.
-fn others(fleet: &Fleet, service: usize) -> Vec<(usize, usize)> {
-    let env = &fleet.services[service].env;
-    let others = fleet.services.iter().enumerate().filter(|(place, each)| *place != service && each.env == *env);
+/// The environment's services with traffic but for one, and where theirs is.
+fn others(fleet: &Fleet, env: &str, except: Option<usize>) -> Vec<(usize, usize)> {
+    let others = fleet.services.iter().enumerate().filter(|(place, each)| Some(*place) != except && *each.env == *env);
     others.filter_map(|(place, each)| Some((place, traffic(each)?))).take(ASKED).collect()
 }
 
@@ -88,9 +114,9 @@ mod tests {
     use super::*;
     use crate::engine::aside::Aside;
     use crate::engine::event::{Origin, Reading, Sample};
-    use crate::engine::fleet::Rolled;
     use crate::engine::learn;
     use crate::engine::policy::Policy;
+    use crate::engine::shared::Shared;
     use crate::engine::window::start_of;
 
     /// Takes and learns one minute's requests of three services.
@@ -102,8 +128,9 @@ mod tests {
             let sample = Sample { at, origin, metric, reading, unit: None, labels: Vec::new() };
             let policy = Policy::default();
             let (_, rolled) = fleet.take(&sample, &policy.limits).expect("within the limits");
-            let Rolled { service, signal, minute } = rolled.expect("a new minute");
-            learn::roll(fleet, &policy, &Aside::default(), service, signal, minute, &mut learn::Table::default());
+            let (aside, elsewhere) = (Aside::default(), Elsewhere::default());
+            let terms = learn::Terms { policy: &policy, aside: &aside, elsewhere: &elsewhere };
+            learn::roll(fleet, &terms, rolled.expect("a new minute"), &mut learn::Table::default());
         }
     }
 
@@ -115,7 +142,7 @@ mod tests {
             let own = if minute < 50 { 600.0 } else { 300.0 };
             take(&mut fleet, minute, [own * tide, 90.0 * tide, 12_000.0 * tide]);
         }
-        let place = work_out(&mut fleet, 0, 58).expect("others have traffic");
+        let place = work_out(&mut fleet, 0, 58, &Elsewhere::default()).expect("others have traffic");
         let ring = &fleet.services[0].signals[place].tracks[0].total;
         let at = |minute| rate(ring, minute).expect("worked out").round();
         assert_eq!((at(20), at(40), at(55)), (600.0, 600.0, 300.0));
@@ -125,8 +152,9 @@ mod tests {
     fn who_is_alone_has_nothing_to_compare_with() {
         let mut fleet = Fleet::default();
         (0..20).for_each(|minute| take(&mut fleet, minute, [600.0, 90.0, 12_000.0]));
-        fleet.services.truncate(1);
-        fleet.services[0].signals.truncate(1);
-        assert_eq!(work_out(&mut fleet, 0, 18), None);
+        let mut alone = fleet.services[0].clone();
+        alone.signals = Shared::restored([alone.signals[0].clone()]);
+        let mut fleet = Fleet::restored(vec![alone]);
+        assert_eq!(work_out(&mut fleet, 0, 18, &Elsewhere::default()), None);
     }
 }

@@ -6,6 +6,7 @@
 
 use super::Engine;
 use super::fleet::Fleet;
+use super::lane::{Lane, lane_of};
 use super::logs::journal::Journal;
 use super::service::Service;
 use serde::{Deserialize, Serialize};
@@ -59,16 +60,39 @@ impl fmt::Display for Misfit {
 }
 
 impl Engine {
-    /// Lends the services of a cut. Together with the engine serialised before the next step, they are its state.
+    /// Lends the services of a cut, lane by lane. Together with the engine serialised before the next step, they are
+    /// its state.
     pub fn shares(&mut self, extent: Extent) -> Vec<Share> {
-        let due = |engine: &Engine, place: usize| {
-            extent == Extent::All || engine.fleet.services.is_changed(place) || engine.logs.is_changed(place)
-        };
+        self.lanes.iter_mut().flat_map(|lane| lane.shares(extent)).collect()
+    }
+
+    /// How many services a whole cut has.
+    pub fn services(&self) -> usize {
+        self.lanes.iter().map(Lane::services).sum()
+    }
+
+    /// Takes back all services of a cut. The engine must be the one that was serialised at it.
+    ///
+    /// # Errors
+    /// A service is missing, comes twice, or stands in another one's place.
+    pub fn resume(&mut self, pieces: Vec<Piece>) -> Result<(), Misfit> {
+        let lanes = self.lanes.len() as u32;
+        let mut parts: Vec<Vec<Piece>> = self.lanes.iter().map(|_| Vec::new()).collect();
+        for piece in pieces {
+            let lane = lane_of(&piece.service.env, &piece.service.name, lanes) as usize;
+            let pieces = parts.len();
+            parts.get_mut(lane).ok_or(Misfit { place: lane, pieces })?.push(piece);
+        }
+        self.lanes.iter_mut().zip(parts).try_for_each(|(lane, pieces)| lane.resume(pieces))
+    }
+}
+
+impl Lane {
+    fn shares(&mut self, extent: Extent) -> Vec<Share> {
         let mut shares = Vec::new();
         for place in 0..self.fleet.services.len() {
-            if due(self, place)
-                && let Some(service) = self.fleet.services.lend(place)
-            {
+            let due = extent == Extent::All || self.fleet.services.is_changed(place) || self.logs.is_changed(place);
+            if due && let Some(service) = self.fleet.services.lend(place) {
                 let name = Fleet::name(&service.env, &service.name);
                 shares.push(Share { place: place as u32, name, service, journal: self.logs.lend(place) });
             }
@@ -76,16 +100,11 @@ impl Engine {
         shares
     }
 
-    /// How many services a whole cut has.
-    pub fn services(&self) -> usize {
+    fn services(&self) -> usize {
         self.fleet.services.len()
     }
 
-    /// Takes back all services of a cut. The engine must be the one that was serialised at it.
-    ///
-    /// # Errors
-    /// A service is missing, comes twice, or stands in another one's place.
-    pub fn resume(&mut self, mut pieces: Vec<Piece>) -> Result<(), Misfit> {
+    fn resume(&mut self, mut pieces: Vec<Piece>) -> Result<(), Misfit> {
         pieces.sort_by_key(|piece| piece.place);
         let is_in_place = |(place, piece): (usize, &Piece)| {
             piece.place as usize == place && piece.name == Fleet::name(&piece.service.env, &piece.service.name)

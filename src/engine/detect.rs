@@ -19,6 +19,7 @@ pub mod steps;
 use super::baseline::{HORIZONS, Sides};
 use super::character::{Character, Class, character};
 use super::effect::{Coverage, Direction, Evidence, Lack, Method};
+use super::elsewhere::Elsewhere;
 use super::event::Deployment;
 use super::fleet::Fleet;
 use super::policy::Policy;
@@ -47,6 +48,14 @@ pub struct Look<'a> {
     pub judged: f64,
     /// The chance of a false alarm that this watch may run.
     pub level: f64,
+    pub others: Others<'a>,
+}
+
+/// What is known of other services.
+#[derive(Clone, Copy)]
+pub struct Others<'a> {
+    /// Of those that are not in this fleet.
+    pub elsewhere: &'a Elsewhere,
     /// What peers have shared so far.
     pub shared: &'a [Shared],
 }
@@ -109,7 +118,7 @@ pub fn look(
     deployment: &Deployment,
     level: f64,
     upto: Minute,
-    shared: &[Shared],
+    others: Others,
 ) -> Findings {
     let service = &fleet.services[place];
     let start = minute_of(deployment.at) + 1;
@@ -117,7 +126,7 @@ pub fn look(
     let arms = Arms::of(service, deployment, start, upto);
     let settled = settled(service, start);
     let mut look =
-        Look { fleet, policy, service, deployment, start, settled, upto, length, arms, judged: 0.0, level, shared };
+        Look { fleet, policy, service, deployment, start, settled, upto, length, arms, judged: 0.0, level, others };
     look.judged = judged(&look);
     let Findings { mut evidence, mut coverage, mut by_horizon, mut shared } = Findings::default();
     for (place, signal) in service.signals.iter().enumerate() {

@@ -24,7 +24,7 @@ pub enum Effect {
 }
 
 /// A service got worse over days, and nothing was deployed.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Drift {
     pub at: Time,
     pub env: Arc<str>,
@@ -34,7 +34,7 @@ pub struct Drift {
 }
 
 /// One signal's part in it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Drifted {
     /// The metric and its labels as one readable name.
     pub signal: String,
@@ -67,7 +67,7 @@ pub struct Heartbeat {
 }
 
 /// When an input spoke last.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spoken {
     pub last: Time,
     /// That was more than five minutes ago.

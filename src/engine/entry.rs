@@ -5,7 +5,7 @@
 use super::effect::{Audit, AuditEvent, Effect, Recommendation};
 use super::event::Deployment;
 use super::time::Time;
-use super::watch::Watch;
+use std::sync::Arc;
 
 pub fn publish(said: Recommendation, effects: &mut Vec<Effect>) {
     let event =
@@ -22,13 +22,13 @@ pub fn publish(said: Recommendation, effects: &mut Vec<Effect>) {
     effects.push(Effect::Audit(entry));
 }
 
-pub fn audit(now: Time, deployment: &Deployment, watch: Option<&Watch>, event: AuditEvent) -> Effect {
+pub fn audit(now: Time, deployment: &Deployment, thread: Option<&Arc<str>>, event: AuditEvent) -> Effect {
     Effect::Audit(Audit {
         at: now,
         env: deployment.env.clone(),
         service: deployment.service.clone(),
         deployment: Some(deployment.id.clone()),
-        recommendation: watch.map(|watch| watch.thread.clone()),
+        recommendation: thread.cloned(),
         event,
     })
 }

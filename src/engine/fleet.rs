@@ -174,19 +174,18 @@ impl Fleet {
         self.find(env, service).is_some_and(|place| self.services[place].overflowed)
     }
 
-    /// Works out all bins of a service and of its environment's others up to a minute.
-    pub fn settle_env(&mut self, service: usize, upto: Minute) {
-        let env = self.services[service].env.clone();
-        if self.settled.iter().any(|(settled, minute)| *settled == env && *minute == upto) {
+    /// Works out all bins of an environment's services up to a minute.
+    pub fn settle_env(&mut self, env: &Arc<str>, upto: Minute) {
+        if self.settled.iter().any(|(settled, minute)| settled == env && *minute == upto) {
             return;
         }
         for place in 0..self.services.len() {
-            if self.services[place].env == env {
+            if self.services[place].env == *env {
                 self.services[place].settle_all(upto);
             }
         }
         self.settled.retain(|(_, minute)| *minute == upto);
-        self.settled.push((env, upto));
+        self.settled.push((env.clone(), upto));
     }
 
     fn make(

@@ -13,7 +13,7 @@ mod said;
 pub(in crate::engine) mod stack;
 pub(in crate::engine) mod storm;
 mod turns;
-mod windows;
+pub(in crate::engine) mod windows;
 
 use super::earning::InForce;
 use super::effect::{Action, Guardrails, Heard, Reason, Rollout, VerdictKind};

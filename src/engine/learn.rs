@@ -10,37 +10,42 @@ use super::adjusted;
 use super::aside::Aside;
 use super::character::character;
 use super::detect::arms;
+use super::elsewhere::Elsewhere;
 use super::event::Scope;
-use super::fleet::Fleet;
+use super::fleet::{Fleet, Rolled};
 use super::policy::Policy;
 use super::service::Service;
 use super::signal::KEPT;
 use super::window::Minute;
 pub use apart::Table;
 
-pub fn roll(
-    fleet: &mut Fleet,
-    policy: &Policy,
-    aside: &Aside,
-    service: usize,
-    signal: usize,
-    minute: Minute,
-    table: &mut Table,
-) {
+/// By which learning goes.
+pub struct Terms<'a> {
+    pub policy: &'a Policy,
+    pub aside: &'a Aside,
+    /// Services that are not in the fleet. Where they have to be asked first, it is learned again with the answers.
+    pub elsewhere: &'a Elsewhere,
+}
+
+pub fn roll(fleet: &mut Fleet, terms: &Terms, Rolled { service, signal, minute }: Rolled, table: &mut Table) {
     let owner = &mut fleet.services[service];
     owner.settle(signal, minute - 1);
     if owner.watched > 0 {
         return;
     }
-    let upto = minute - lateness(policy);
+    let upto = minute - lateness(terms.policy);
     let leads = adjusted::traffic(owner) == Some(signal);
-    learn(owner, policy, aside, signal, upto, table);
-    if leads && let Some(adjusted) = adjusted::work_out(fleet, service, upto - 1) {
-        learn(&mut fleet.services[service], policy, aside, adjusted, upto, table);
+    if leads && adjusted::is_wanting(owner, upto - 1, terms.elsewhere) {
+        return;
+    }
+    learn(owner, terms, signal, upto, table);
+    if leads && let Some(adjusted) = adjusted::work_out(fleet, service, upto - 1, terms.elsewhere) {
+        learn(&mut fleet.services[service], terms, adjusted, upto, table);
     }
 }
 
-fn learn(owner: &mut Service, policy: &Policy, aside: &Aside, signal: usize, upto: Minute, table: &mut Table) {
+fn learn(owner: &mut Service, terms: &Terms, signal: usize, upto: Minute, table: &mut Table) {
+    let Terms { policy, aside, .. } = *terms;
     let judged = &mut owner.signals[signal];
     let character = character(policy, &judged.metric, judged.class);
     let stretches = aside.of(&owner.env, &owner.name, upto.saturating_sub(KEPT as Minute));
@@ -71,9 +76,13 @@ pub fn has_learned(fleet: &Fleet, scope: &Scope, minute: Minute) -> bool {
 }
 
 /// Brings every signal of a service up to date, before a watch stops the learning.
-pub fn catch_up(fleet: &mut Fleet, policy: &Policy, aside: &Aside, service: usize, minute: Minute, table: &mut Table) {
+pub fn catch_up(fleet: &mut Fleet, terms: &Terms, service: usize, minute: Minute, table: &mut Table) {
+    let owner = &fleet.services[service];
+    if owner.watched == 0 && adjusted::is_wanting(owner, minute - lateness(terms.policy) - 1, terms.elsewhere) {
+        return;
+    }
     for signal in 0..fleet.services[service].signals.len() {
-        roll(fleet, policy, aside, service, signal, minute, table);
+        roll(fleet, terms, Rolled { service, signal, minute }, table);
     }
 }
 

@@ -14,6 +14,7 @@ pub mod template;
 pub mod trace;
 
 use super::effect::{Evidence, LogEvidence};
+use super::elsewhere::Elsewhere;
 use super::event::{Deployment, LogLine};
 use super::policy::Policy;
 use super::service::Service;
@@ -37,6 +38,17 @@ const FORMS: usize = 4 * TEMPLATES;
 /// many minutes.
 const GAPS: f64 = 10.0;
 const QUIET: (f64, f64) = (5.0, 15.0);
+
+/// What the lines are asked about: a deployment of the service at this place in the fleet.
+pub struct Inquiry<'a> {
+    pub policy: &'a Policy,
+    /// Services that are not in this fleet.
+    pub elsewhere: &'a Elsewhere,
+    pub place: usize,
+    pub service: &'a Service,
+    pub deployment: &'a Deployment,
+    pub now: Time,
+}
 
 /// The journals, by the place of their service in the fleet.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -77,48 +89,32 @@ impl Logs {
     }
 
     /// What the service's lines say about the deployment under watch, strongest first.
-    pub fn evidence(
-        &self,
-        policy: &Policy,
-        place: usize,
-        service: &Service,
-        deployment: &Deployment,
-        now: Time,
-    ) -> Vec<Evidence> {
-        self.look(policy, place, service, deployment, now).map(|look| look.evidence()).unwrap_or_default()
+    pub fn evidence(&self, inquiry: &Inquiry) -> Vec<Evidence> {
+        self.look(inquiry).map(|look| look.evidence()).unwrap_or_default()
     }
 
     /// Whether an increase of a severity as a whole is more than there was more to write about. True where that can't
     /// be told, and of everything that is no log severity.
-    pub fn confirms(
-        &self,
-        policy: &Policy,
-        place: usize,
-        service: &Service,
-        deployment: &Deployment,
-        now: Time,
-        evidence: &Evidence,
-    ) -> bool {
+    pub fn confirms(&self, inquiry: &Inquiry, evidence: &Evidence) -> bool {
         let errors = evidence.signal.starts_with("logs.error");
         if !(errors || evidence.signal.starts_with("logs.warn")) {
             return true;
         }
-        self.look(policy, place, service, deployment, now).is_none_or(|look| look.is_louder(errors))
+        self.look(inquiry).is_none_or(|look| look.is_louder(errors))
     }
 
-    fn look<'a>(
-        &'a self,
-        policy: &'a Policy,
-        place: usize,
-        service: &'a Service,
-        deployment: &'a Deployment,
-        now: Time,
-    ) -> Option<Look<'a>> {
-        let journal = self.journals.get(place)?;
-        let peers = self.journals.iter().enumerate();
-        let peers = peers.filter(|(each, peer)| *each != place && peer.env == journal.env && peer.watched.is_none());
-        let peers = peers.map(|(_, peer)| peer).filter(|peer| peer.earliest.is_some()).collect();
-        Look::new(policy, journal, peers, service, deployment, now)
+    fn look<'a>(&'a self, inquiry: &'a Inquiry) -> Option<Look<'a>> {
+        let journal = self.journals.get(inquiry.place)?;
+        let peers = self.journals.iter().enumerate().filter(|(each, _)| *each != inquiry.place);
+        let peers = peers.map(|(_, peer)| peer).filter(|peer| peer.env == journal.env && peer.is_witness()).collect();
+        Look::new(inquiry, journal, peers)
+    }
+
+    /// How many of an environment's unchanged services that write have written a kind of line only since then.
+    pub fn written(&self, env: &str, template: u64, since: Time) -> (u32, u32) {
+        let peers = self.journals.iter().filter(|peer| &*peer.env == env && peer.is_witness());
+        let shows = |peer: &Journal| judge::shows(peer, template, since);
+        peers.fold((0, 0), |(yes, of), peer| (yes + u32::from(shows(peer)), of + 1))
     }
 
     /// Whether a kind of line that was evidence is no longer written: for long enough, by how often it was. Only

@@ -4,25 +4,24 @@
 //! nothing and decides nothing.
 
 use super::accuracy::Labelled;
+use super::desk::Desk;
 use super::effect::{Accuracy, Audit, AuditEvent, AutomationNews, Effect, FeedbackLabel, Heard, Recommendation};
 use super::entry::publish;
 use super::event::{About, ContextKind, Control, Deployment, Feedback, Window, Word};
 use super::policy::Policy;
 use super::time::Time;
-use super::window::minute_of;
-use super::{Engine, learn};
 use std::sync::Arc;
 
-impl Engine {
-    /// How often we were right by now, and which version of that table this is; none if it is the known one. It is made
-    /// when it is asked for: some ten milliseconds with as many cases as there may be.
+impl Desk {
+    /// How often we were right by now, and which version of that table this is; none if it is the known one.
     pub fn accuracy(&self, policy: &Policy, known: Option<u64>) -> Option<(u64, Accuracy)> {
         let version = self.cases.version();
         let now = self.now.filter(|_| known != Some(version))?;
         Some((version, self.cases.report(policy, now, self.earning.rungs(policy, &self.cases))))
     }
 
-    pub(super) fn control(&mut self, policy: &Policy, now: Time, control: &Control, effects: &mut Vec<Effect>) {
+    /// Somebody speaks. `late`: of an event, that the beginning of its time was learned from before it was told.
+    pub fn control(&mut self, policy: &Policy, now: Time, control: &Control, late: bool, effects: &mut Vec<Effect>) {
         match &control.word {
             Word::Approval { recommendation, decision } => {
                 let by = control.by.as_ref();
@@ -39,7 +38,7 @@ impl Engine {
                 effects.push(heard(now, control, outcome));
                 news.into_iter().for_each(|news| announce(news, effects));
             }
-            Word::Context { window, kind } => self.event(policy, now, control, (window, *kind), effects),
+            Word::Context { window, kind } => self.event(policy, now, control, (window, *kind, late), effects),
             Word::Freeze(_) | Word::Mute(_) => {
                 let outcome = self.gate.hear(policy, now, control);
                 effects.push(heard(now, control, outcome));
@@ -90,21 +89,19 @@ impl Engine {
         }
     }
 
-    /// An event that may explain what was seen: its time is not learned from, and open threads hear of it.
+    /// An event that may explain what was seen: open threads hear of it.
     fn event(
         &mut self,
         policy: &Policy,
         now: Time,
         control: &Control,
-        (window, kind): (&Window, ContextKind),
+        (window, kind, late): (&Window, ContextKind, bool),
         effects: &mut Vec<Effect>,
     ) {
         let outcome = self.gate.hear(policy, now, control);
         if outcome != Heard::Taken {
             return effects.push(heard(now, control, outcome));
         }
-        self.aside.declare(&window.scope, window.from, window.to);
-        let late = learn::has_learned(&self.fleet, &window.scope, minute_of(window.from));
         effects.push(heard(now, control, if late { Heard::TakenLate } else { Heard::Taken }));
         let by = control.by.as_deref().unwrap_or("nobody");
         for message in self.threads.explained(now, window, kind, by) {

@@ -3,10 +3,11 @@
 //! So that a silence of the daemon is no riddle: a heartbeat that stops is a daemon that stopped. It judges nothing;
 //! what silence means for a deployment is detection's affair.
 
-use super::effect::{Heartbeat, Spoken};
+use super::effect::Spoken;
 use super::event::Fact;
 use super::fleet::Fleet;
 use super::policy::Policy;
+use super::report::Beat;
 use super::time::{Span, Time};
 use super::window::{Minute, minute_of};
 use serde::{Deserialize, Serialize};
@@ -45,7 +46,7 @@ impl Pulse {
     }
 
     /// The heartbeat, if it is due.
-    pub fn beat(&mut self, policy: &Policy, now: Time, fleet: &Fleet, watches: u64, threads: u64) -> Option<Heartbeat> {
+    pub fn beat(&mut self, policy: &Policy, now: Time, fleet: &Fleet) -> Option<Beat> {
         self.next.filter(|due| *due <= now)?;
         self.next = Some(next(policy, now));
         let minute = minute_of(now);
@@ -54,10 +55,7 @@ impl Pulse {
             (SILENT + 1..GONE).contains(&since)
         });
         let names: Vec<_> = silent.map(|service| (service.env.clone(), service.name.clone())).collect();
-        Some(Heartbeat {
-            at: now,
-            watches,
-            threads,
+        Some(Beat {
             services: fleet.services.len() as u64,
             behind: self.heard[0].map(|(came, newest)| Span((came - newest).0.max(0))),
             inputs: self.heard.map(|heard| heard.map(|(came, _)| self::spoken(came, now))),
@@ -95,18 +93,18 @@ mod tests {
         fleet.take(&first, &policy.limits).expect("there is room");
         pulse.feel(&policy, first.at + Span::seconds(3), &Fact::Sample(first.clone()));
         assert_eq!(pulse.next_due(), Some(Time(0) + Span::minutes(10)));
-        assert_eq!(pulse.beat(&policy, Time(0) + Span::minutes(9), &fleet, 0, 0), None);
+        assert_eq!(pulse.beat(&policy, Time(0) + Span::minutes(9), &fleet), None);
 
-        let beat = pulse.beat(&policy, Time(0) + Span::minutes(10), &fleet, 2, 1).expect("it is due");
-        assert_eq!((beat.watches, beat.threads, beat.services, beat.silent), (2, 1, 1, 0));
+        let beat = pulse.beat(&policy, Time(0) + Span::minutes(10), &fleet).expect("it is due");
+        assert_eq!((beat.services, beat.silent), (1, 0));
         assert_eq!(beat.behind, Some(Span::seconds(3)));
         assert_eq!(beat.inputs[0], Some(Spoken { last: first.at + Span::seconds(3), silent: false }));
         assert_eq!(beat.inputs[1], None, "no log line ever came");
 
-        let beat = pulse.beat(&policy, Time(0) + Span::minutes(15), &fleet, 2, 1).expect("it is due again");
+        let beat = pulse.beat(&policy, Time(0) + Span::minutes(15), &fleet).expect("it is due again");
         assert_eq!((beat.silent, beat.inputs[0].map(|input| input.silent)), (1, Some(true)));
         assert_eq!(&*beat.silent_services[0].1, "checkout");
-        let beat = pulse.beat(&policy, Time(0) + Span::DAY + Span::HOUR, &fleet, 0, 0).expect("it is due again");
+        let beat = pulse.beat(&policy, Time(0) + Span::DAY + Span::HOUR, &fleet).expect("it is due again");
         assert_eq!(beat.silent, 0, "after a day it is gone, not silent");
     }
 }

@@ -7,10 +7,11 @@
 mod answers;
 mod thread;
 
-use super::effect::{Action, Evidence, Heard, Lifecycle, Recommendation, Rollout};
+use super::effect::{Action, Heard, Lifecycle, Recommendation, Rollout};
 use super::event::{ContextKind, Decision, Deployment, DeploymentKind, Window};
 use super::gate::recent::Recent;
 use super::policy::Policy;
+use super::report::Recovered;
 use super::time::Time;
 use super::verdict::Verdict;
 use super::watch::Watch;
@@ -29,15 +30,6 @@ pub struct Threads {
     known: Recent<Arc<str>, Thread>,
     /// Those that are open, by when something is to be done about them.
     open: BTreeSet<(Time, Arc<str>)>,
-}
-
-/// What to look at, to see whether an open thread's signals have recovered.
-pub struct Question {
-    pub env: Arc<str>,
-    pub service: Arc<str>,
-    pub evidence: Vec<Evidence>,
-    pub since: Minute,
-    pub upto: Minute,
 }
 
 impl Threads {
@@ -126,10 +118,10 @@ impl Threads {
     }
 
     /// None where it no longer matters, or too little time has gone by to tell.
-    pub fn question(&self, id: &str, now: Time) -> Option<Question> {
+    pub fn question(&self, id: &str, now: Time) -> Option<Recovered> {
         let thread = self.known.get(id)?;
         let about = &thread.said.deployment;
-        Some(Question {
+        Some(Recovered {
             env: about.env.clone(),
             service: about.service.clone(),
             evidence: thread.said.evidence.clone(),

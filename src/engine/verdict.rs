@@ -11,6 +11,7 @@ use super::effect::{
 use super::event::Deployment;
 use super::ledger::Sum;
 use super::time::{Span, Time};
+use serde::{Deserialize, Serialize};
 
 /// A watch that could not have seen a signal double has seen nothing.
 const BLIND: f64 = 1.0;
@@ -19,7 +20,7 @@ const SLACK: Span = Span::MINUTE;
 /// Pieces of evidence that a message carries.
 const SHOWN: usize = 8;
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     pub kind: VerdictKind,
     pub risk: f64,

@@ -35,6 +35,28 @@ pub struct Vitals {
 }
 
 impl Vitals {
+    /// What two parts of the engine have together.
+    pub fn and(mut self, other: &Vitals) -> Vitals {
+        self.services += other.services;
+        self.signals += other.signals;
+        self.series += other.series;
+        self.watches_warming += other.watches_warming;
+        self.watches_open += other.watches_open;
+        self.cooldowns += other.cooldowns;
+        self.fleet_tokens += other.fleet_tokens;
+        self.windows += other.windows;
+        self.templates += other.templates;
+        self.lines_homeless += other.lines_homeless;
+        self.threads_open += other.threads_open;
+        self.applied += other.applied;
+        self.dropped_late += other.dropped_late;
+        self.dropped_ahead += other.dropped_ahead;
+        self.dropped_duplicate += other.dropped_duplicate;
+        self.dropped_overflow += other.dropped_overflow;
+        self.now = self.now.max(other.now);
+        self
+    }
+
     pub fn count(&mut self, counted: Counted) {
         *match counted {
             Counted::Applied => &mut self.applied,

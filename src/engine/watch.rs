@@ -5,7 +5,6 @@
 
 use super::detect::peers::Shared;
 use super::detect::{ByHorizon, SETTLING};
-use super::effect::{Reason, VerdictKind};
 use super::event::Deployment;
 use super::ledger::Sum;
 use super::policy::Policy;
@@ -30,15 +29,9 @@ pub struct Watch {
     pub until: Time,
     /// When it is to be looked at next.
     pub due: Time,
-    /// The regression was published.
-    pub said: bool,
-    /// Holds that were written down; each once.
-    pub held: Vec<Reason>,
-    /// The regression was found; its verdict is written down.
+    /// A regression was found, whatever is said of it.
     pub found: bool,
     pub superseded: bool,
-    /// The verdict at the end of a watch that found no regression.
-    pub ended: Option<VerdictKind>,
     /// What it is held against was noted.
     pub begun: bool,
     /// The most that each horizon has told so far.
@@ -68,11 +61,8 @@ impl Watch {
             service: None,
             until,
             due: Time::MIN,
-            said: false,
-            held: Vec::new(),
             found: false,
             superseded: false,
-            ended: None,
             begun: false,
             by_horizon: ByHorizon::default(),
             shared: Vec::new(),
@@ -110,15 +100,6 @@ impl Watch {
     /// True the first time.
     pub fn begin(&mut self) -> bool {
         !std::mem::replace(&mut self.begun, true)
-    }
-
-    /// Notes a hold; true the first time for its reason.
-    pub fn hold(&mut self, reason: Reason) -> bool {
-        let first = !self.held.contains(&reason);
-        if first {
-            self.held.push(reason);
-        }
-        first
     }
 
     /// The first minute that lies wholly after the change.

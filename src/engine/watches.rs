@@ -2,7 +2,7 @@
 //!
 //! Answers which are due, which a newer deployment overtakes, and why a deployment opens none. Judges nothing.
 
-use super::effect::{Considered, NotWatched, Standing};
+use super::effect::NotWatched;
 use super::event::Deployment;
 use super::fingerprint::{Fingerprint, thread_id};
 use super::pace::Pace;
@@ -11,9 +11,6 @@ use super::time::Time;
 use super::watch::{Phase, Watch};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
-
-/// Other deployments that a message names: the latest of them.
-const CONSIDERED: usize = 10;
 
 /// Deployment ids remembered, so that a repeated event opens no second watch: 8 bytes each.
 const SEEN: usize = 20_000;
@@ -43,15 +40,16 @@ impl Watches {
     }
 
     pub fn open(&mut self, policy: &Policy, now: Time, deployment: &Deployment) -> &Watch {
-        if self.seen.len() >= SEEN {
-            self.seen.pop_front();
-        }
-        self.seen.push_back(name_of(deployment));
         let thread = thread_id(&deployment.env, &deployment.service, &deployment.id);
-        let weekly = self.pace.count(now);
+        let weekly = self.count(now, deployment);
         let place = self.open.len();
         self.open.push(Watch::open(deployment.clone(), thread, policy.watch.duration, weekly, now));
         &self.open[place]
+    }
+
+    /// A deployment that another lane watches: it counts among the fleet's.
+    pub fn pass_by(&mut self, now: Time, deployment: &Deployment) {
+        self.count(now, deployment);
     }
 
     /// Watches of the same service and environment whose deployment is older; they are marked as superseded.
@@ -74,7 +72,7 @@ impl Watches {
     /// Something was seen that should be looked at without waiting for the minute's end.
     pub fn hasten(&mut self, env: &str, service: &str, now: Time) {
         let theirs = |watch: &&mut Watch| &*watch.deployment.env == env && &*watch.deployment.service == service;
-        for watch in self.open.iter_mut().filter(theirs).filter(|watch| !watch.said) {
+        for watch in self.open.iter_mut().filter(theirs).filter(|watch| !watch.found) {
             watch.due = watch.due.min(now);
         }
     }
@@ -95,27 +93,6 @@ impl Watches {
         &mut self.open[place]
     }
 
-    /// Other deployments of the environment under watch, the latest first, and how they stand beside harm that began at
-    /// `onset`.
-    pub fn beside(&self, place: usize, onset: Time) -> Vec<Considered> {
-        let guilty = &self.open[place].deployment;
-        let others = self.all().into_iter().filter(|&other| other != place).map(|other| &self.open[other]);
-        let mut beside: Vec<Considered> = others
-            .filter(|watch| watch.deployment.env == guilty.env)
-            .map(|watch| {
-                let standing = match (watch.found, watch.deployment.at > onset) {
-                    (true, _) => Standing::Suspected,
-                    (false, true) => Standing::Later,
-                    (false, false) => Standing::NothingFound,
-                };
-                Considered { deployment: watch.deployment.clone(), standing }
-            })
-            .collect();
-        beside.sort_by_key(|each| std::cmp::Reverse(each.deployment.at));
-        beside.truncate(CONSIDERED);
-        beside
-    }
-
     /// Marks it closed; places stay as they are until `sweep`.
     pub fn close(&mut self, place: usize) -> Watch {
         self.closed.push(place);
@@ -129,8 +106,17 @@ impl Watches {
         }
     }
 
-    pub fn count(&self, now: Time, phase: Phase) -> u64 {
+    pub fn in_phase(&self, now: Time, phase: Phase) -> u64 {
         self.open.iter().filter(|watch| watch.phase(now) == phase).count() as u64
+    }
+
+    /// Notes that it was seen; how many are to be expected in a week.
+    fn count(&mut self, now: Time, deployment: &Deployment) -> f64 {
+        if self.seen.len() >= SEEN {
+            self.seen.pop_front();
+        }
+        self.seen.push_back(name_of(deployment));
+        self.pace.count(now)
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Options {
     pub from: Option<PathBuf>,
     /// Close the watches that are still open on the data there is.
     pub drain: bool,
+    /// Divide the fleet into so many lanes; what is recommended does not depend on it. 0 and 1 leave it whole.
+    pub lanes: u32,
 }
 
 /// Replays a file or standard input to standard output; progress and a summary go to standard error.
@@ -57,7 +59,7 @@ pub fn replay(config: Arc<Config>, options: &Options) -> Result<(), String> {
     let progress = Progress::start(bytes);
     let input = BufReader::with_capacity(BUFFER, input);
     let output = BufWriter::with_capacity(BUFFER, io::stdout().lock());
-    let summary = match pour(config, topics, options.drain, input, output, &progress) {
+    let summary = match pour(config, topics, options, input, output, &progress) {
         Ok(summary) => summary,
         Err(e) if e.kind() == ErrorKind::BrokenPipe => return Ok(()),
         Err(e) => return Err(format!("replay stopped: {e}")),
@@ -73,12 +75,12 @@ pub fn replay(config: Arc<Config>, options: &Options) -> Result<(), String> {
 pub fn pour(
     config: Arc<Config>,
     topics: Arc<Topics>,
-    drain: bool,
+    options: &Options,
     mut input: impl BufRead,
     output: impl Write,
     progress: &Progress,
 ) -> io::Result<Summary> {
-    let mut pump = Pump::new(Engine::default(), Time::MIN, config, topics.clone());
+    let mut pump = Pump::new(Engine::of_lanes(options.lanes), Time::MIN, config, topics.clone());
     let mut tape = Tape { output, line: Vec::new(), recorder: Recorder::default() };
     let mut summary = Summary::default();
     let mut out = Vec::new();
@@ -111,7 +113,7 @@ pub fn pour(
         tape.write(&mut out, &mut summary)?;
         progress.tell(&summary);
     }
-    if drain {
+    if options.drain {
         pump.tell(Fact::Drain, &mut out);
         tape.write(&mut out, &mut summary)?;
     }
@@ -165,10 +167,11 @@ mod tests {
     use super::*;
 
     fn play(recording: &str) -> (Summary, String) {
+        let options = Options { drain: true, ..Options::default() };
         let config = Arc::new(Config::from_toml_str("").expect("the defaults"));
         let topics = Arc::new(Topics::new(&config.kafka.topics));
         let mut output = Vec::new();
-        let summary = pour(config, topics, true, recording.as_bytes(), &mut output, &Progress::silent());
+        let summary = pour(config, topics, &options, recording.as_bytes(), &mut output, &Progress::silent());
         (summary.expect("memory does not fail"), String::from_utf8(output).expect("lines of text"))
     }
 

@@ -252,7 +252,7 @@ fn recall(found: Found, config: &Arc<Config>, topics: &Arc<Topics>, metrics: &Me
             let Remembered { positions, now, policy, outbox, sequence, .. } = remembered;
             let outbox = Outbox::restore(outbox, sequence, crc, &positions);
             tracing::info!(partitions = positions.len(), now = now.0, "going on from the checkpoint");
-            metrics.restored(engine.vitals());
+            metrics.restored(&engine.vitals());
             let mut pump = Pump::new(engine, now, config.clone(), topics.clone());
             if *policy != *config.policy.hash {
                 pump.tell(Fact::PolicyChanged, &mut out);

@@ -235,6 +235,22 @@ impl Storm {
         Storm { policy: self.policy.clone(), inputs, deployments: self.deployments.clone() }
     }
 
+    /// The same with a millisecond of its own for whatever everybody hears: which of two comes first at one moment is
+    /// nobody's to say.
+    pub fn spread(mut self) -> Storm {
+        let mut last = Time::MIN;
+        for input in &mut self.inputs {
+            if matches!(input.fact, Fact::Deployment(_) | Fact::Control(_)) {
+                last = input.now.max(last + Span(1));
+                input.now = last;
+            }
+        }
+        self.inputs.sort_by_key(|input| input.now);
+        let end = self.inputs.last().map_or(Time(0), |input| input.now) + Span(1);
+        self.inputs.push(Input { now: end, fact: Fact::Tick });
+        self
+    }
+
     /// The same facts; samples arrive up to four fifths of the allowed lateness later, each by its own delay.
     pub fn shuffled(&self, seed: u64) -> Storm {
         let mut noise = Noise::of(&format!("delays {seed}"));

@@ -7,6 +7,9 @@ use super::{Finding, Look, users_feel};
 use crate::engine::baseline::{HORIZONS, Sides};
 use crate::engine::character::character;
 use crate::engine::effect::Direction;
+use crate::engine::fleet::Fleet;
+use crate::engine::policy::Policy;
+use crate::engine::report::{Moved, Question};
 use crate::engine::signal::{Nature, Signal};
 use crate::engine::window::Minute;
 use serde::{Deserialize, Serialize};
@@ -49,74 +52,90 @@ impl Shared {
 /// Whether peers share a finding, or did when it began.
 pub fn share(look: &Look, finding: &Finding, signal: &Signal) -> bool {
     let found = Shared::new(finding);
-    look.shared.iter().any(|before| before.is_same(&found)) || moved_too(look, finding, signal)
+    look.others.shared.iter().any(|before| before.is_same(&found)) || moved_too(look, finding, signal)
 }
 
 fn moved_too(look: &Look, finding: &Finding, signal: &Signal) -> bool {
+    let asked = Moved {
+        env: look.service.env.clone(),
+        signal: signal.name.clone(),
+        track: finding.track as u32,
+        felt: users_feel(signal.class),
+        direction: finding.direction,
+        onset: finding.onset,
+        start: look.start,
+        upto: look.upto,
+    };
+    let (moved, answered) = moved(look.fleet, look.policy, &asked, Some(&look.service.name));
+    let (moved_there, answered_there) = look.others.elsewhere.count(Question::Moved(asked));
+    let (moved, answered) = (moved + moved_there, answered + answered_there);
+    answered > 0 && moved * 2 >= answered
+}
+
+/// How many of the environment's unchanged services moved the same way, of those that can answer.
+pub fn moved(fleet: &Fleet, policy: &Policy, asked: &Moved, except: Option<&str>) -> (u32, u32) {
     let (mut moved, mut answered) = (0, 0);
-    let felt = users_feel(signal.class);
-    let peers =
-        look.fleet.services.iter().filter(|peer| peer.env == look.service.env && peer.name != look.service.name);
+    let peers = fleet.services.iter().filter(|peer| peer.env == asked.env && except != Some(&*peer.name));
     for peer in peers.take(ASKED) {
-        if peer.latest < look.upto - 3 {
+        if peer.latest < asked.upto - 3 {
             continue;
         }
-        let (mut asked, mut moves_too) = (false, false);
+        let (mut told, mut moves_too) = (false, false);
         for theirs in peer.signals.iter().filter(|theirs| theirs.nature != Nature::Adjusted) {
-            let same = theirs.name == signal.name;
-            let asked_too = felt && users_feel(theirs.class);
+            let same = theirs.name == asked.signal;
+            let asked_too = asked.felt && users_feel(theirs.class);
             if !(same || asked_too) {
                 continue;
             }
             for track in 0..theirs.tracks.len() {
-                let bar = if same && track == finding.track { MOVED } else { SUFFERS };
-                if bar == MOVED || felt {
-                    let answer = moves(look, finding, theirs, track, bar);
-                    asked |= answer.is_some();
+                let bar = if same && track == asked.track as usize { MOVED } else { SUFFERS };
+                if bar == MOVED || asked.felt {
+                    let answer = moves(policy, asked, theirs, track, bar);
+                    told |= answer.is_some();
                     moves_too |= answer == Some(true);
                 }
             }
         }
         // Who was changed too is no witness of an incident: one bad library may sit in three services. Its calm is one.
-        if moves_too && (peer.watched > 0 || peer.watched_until >= look.start) {
+        if moves_too && (peer.watched > 0 || peer.watched_until >= asked.start) {
             continue;
         }
-        answered += usize::from(asked);
-        moved += usize::from(moves_too);
+        answered += u32::from(told);
+        moved += u32::from(moves_too);
     }
-    answered > 0 && moved * 2 >= answered
+    (moved, answered)
 }
 
 /// Whether a track of a peer got worse since the change; none where it can't tell.
-fn moves(look: &Look, finding: &Finding, signal: &Signal, track: usize, bar: f64) -> Option<bool> {
+fn moves(policy: &Policy, asked: &Moved, signal: &Signal, track: usize, bar: f64) -> Option<bool> {
     let judged = &signal.tracks[track];
     let (ring, baseline) = (&judged.total, &judged.baseline);
     let scale = baseline.scale()?;
     let same = bar == MOVED;
-    let worse = character(look.policy, &signal.metric, signal.class).worse;
+    let worse = character(policy, &signal.metric, signal.class).worse;
     let up = if same {
-        (finding.direction == Direction::Increase) != scale.is_mirrored()
+        (asked.direction == Direction::Increase) != scale.is_mirrored()
     } else {
         Sides::of(worse, Some(scale)).up
     };
-    let reference = ring.place_of(look.start - 1);
-    let end = ring.place_of(look.upto + 1);
+    let reference = ring.place_of(asked.start - 1);
+    let end = ring.place_of(asked.upto + 1);
     if baseline.is_sparse() {
         let happened = |from, to| {
             let values = ring.between(from, to).filter_map(|bin| bin.value()).filter(|value| scale.is_eventful(*value));
             values.fold((0, 0.0), |(minutes, sum), value| (minutes + 1, sum + (value - scale.uneventful()).abs()))
         };
-        let (after, sum) = happened(look.start, look.upto + 1);
-        let (before, sum_before) = happened(look.start - (look.upto - look.start), look.start);
+        let (after, sum) = happened(asked.start, asked.upto + 1);
+        let (before, sum_before) = happened(asked.start - (asked.upto - asked.start), asked.start);
         return Some(up && after >= 3 && (after > 2 * before || sum > 3.0 * sum_before));
     }
     let levels = baseline.levels(ring, reference)?;
-    let began = ring.place_of(finding.onset.clamp(look.start, look.upto));
+    let began = ring.place_of(asked.onset.clamp(asked.start, asked.upto));
     let mut answer = None;
     for (horizon, (width, _)) in HORIZONS.into_iter().enumerate() {
         // What has begun together may have ended since: every window since the onset is asked, not the last one alone.
         let first = (began + width).min(end);
-        if first < ring.place_of(look.start) + width {
+        if first < ring.place_of(asked.start) + width {
             continue;
         }
         // Counted from the onset, so that a window which has answered once is asked again in the minutes to come.

@@ -7,6 +7,8 @@
 
 use super::{Finding, Look};
 use crate::engine::effect::{Direction, Method};
+use crate::engine::fleet::Fleet;
+use crate::engine::report::Question;
 use crate::engine::service::Service;
 use crate::engine::window::Minute;
 
@@ -26,18 +28,27 @@ fn whole_service(look: &Look) -> Option<Finding> {
     if silent_for < LONG || look.upto - look.start < LONG {
         return None;
     }
-    let (mut heard, mut others) = (0, 0);
-    for peer in look.fleet.services.iter().filter(|peer| peer.env == service.env && peer.name != service.name) {
-        if peer.latest >= look.start - 2 {
-            others += 1;
-            heard += usize::from(peer.latest >= look.upto - 2);
-        }
-    }
+    let (heard, others) = heard(look.fleet, &service.env, look.start, look.upto, Some(&service.name));
+    let asked = Question::Heard { env: service.env.clone(), start: look.start, upto: look.upto };
+    let (heard_too, others_too) = look.others.elsewhere.count(asked);
+    let (heard, others) = (heard + heard_too, others + others_too);
     if heard == 0 || heard * 2 < others {
         return None;
     }
     let since = service.latest.max(look.start);
     Some(finding(look, place, since, silent_for, Vec::new()))
+}
+
+/// How many of the environment's services that were heard just before `start` are still heard.
+pub fn heard(fleet: &Fleet, env: &str, start: Minute, upto: Minute, except: Option<&str>) -> (u32, u32) {
+    let (mut heard, mut others) = (0, 0);
+    for peer in fleet.services.iter().filter(|peer| &*peer.env == env && except != Some(&*peer.name)) {
+        if peer.latest >= start - 2 {
+            others += 1;
+            heard += u32::from(peer.latest >= upto - 2);
+        }
+    }
+    (heard, others)
 }
 
 fn canary(look: &Look) -> Option<Finding> {

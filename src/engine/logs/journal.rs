@@ -88,6 +88,11 @@ pub enum Told {
 }
 
 impl Journal {
+    /// Whether its service writes and was not changed: what it shows too is nobody's fault.
+    pub fn is_witness(&self) -> bool {
+        self.watched.is_none() && self.earliest.is_some()
+    }
+
     pub fn take(&mut self, line: &LogLine, room: bool, privacy: Privacy) -> Told {
         self.earliest = Some(self.earliest.map_or(line.at, |earliest| earliest.min(line.at)));
         let speaker = self.speaker(line);

@@ -5,12 +5,15 @@
 //! always written in bursts. An instance that runs beside without the change must not show the same. What deployments
 //! of this service always bring is expected; a stray line and a new harmless line are nothing.
 
+use super::Inquiry;
 use super::exposure::{Before, Exposure, exposure};
 use super::journal::{Journal, Speaker, Watched};
 use super::template::{Block, Tally, Template, block_of};
 use crate::engine::effect::{Direction, Evidence, LogEvidence, Method};
+use crate::engine::elsewhere::Elsewhere;
 use crate::engine::event::{Deployment, Severity};
 use crate::engine::policy::Policy;
+use crate::engine::report::Question;
 use crate::engine::service::Service;
 use crate::engine::stats::log10_binomial_tail;
 use crate::engine::time::{Span, Time};
@@ -43,6 +46,7 @@ const TITLE: usize = 120;
 
 pub struct Look<'a> {
     policy: &'a Policy,
+    elsewhere: &'a Elsewhere,
     journal: &'a Journal,
     watched: &'a Watched,
     peers: Vec<&'a Journal>,
@@ -72,20 +76,14 @@ struct Found<'a> {
 
 impl<'a> Look<'a> {
     /// None where there is too little history, or nobody carries the change yet.
-    pub fn new(
-        policy: &'a Policy,
-        journal: &'a Journal,
-        peers: Vec<&'a Journal>,
-        service: &'a Service,
-        deployment: &'a Deployment,
-        now: Time,
-    ) -> Option<Look<'a>> {
+    pub fn new(inquiry: &'a Inquiry, journal: &'a Journal, peers: Vec<&'a Journal>) -> Option<Look<'a>> {
+        let Inquiry { policy, elsewhere, service, deployment, now, .. } = *inquiry;
         let watched = journal.watched.as_ref().filter(|watched| watched.start == deployment.at)?;
         let before = Before::of(journal, watched.start, now, policy.detection.min_history)?;
         let whole = exposure(journal, service, &before, watched.start, Block::MIN, now)?;
         let judged = journal.miner.templates().filter(|each| each.severity >= Severity::Warn && each.tally.is_some());
         let judged = judged.count().max(1) as f64;
-        Some(Look { policy, journal, watched, peers, service, deployment, now, before, whole, judged })
+        Some(Look { policy, elsewhere, journal, watched, peers, service, deployment, now, before, whole, judged })
     }
 
     pub fn evidence(&self) -> Vec<Evidence> {
@@ -335,12 +333,11 @@ impl<'a> Look<'a> {
     /// Whether unchanged services have the same new error.
     fn is_shared(&self, template: &Template) -> bool {
         let since = self.watched.start - Span::minutes(30);
-        let shows = |peer: &&&Journal| {
-            let same = peer.miner.templates().find(|each| each.id == template.id);
-            same.is_some_and(|same| same.born >= since)
-        };
-        let enough = if self.peers.len() <= FEW { 1 } else { SHARED };
-        self.peers.iter().filter(shows).take(enough).count() == enough
+        let asked = Question::Written { env: self.journal.env.clone(), template: template.id, since };
+        let (elsewhere, others) = self.elsewhere.count(asked);
+        let enough = if self.peers.len() + others as usize <= FEW { 1 } else { SHARED };
+        let here = self.peers.iter().filter(|peer| shows(peer, template.id, since)).take(enough).count();
+        here + elsewhere as usize >= enough
     }
 
     /// Whether the new version says the same in other words: a new line as often, with some of the words.
@@ -406,6 +403,11 @@ impl<'a> Look<'a> {
         let rule = self.policy.signals.iter().find(|rule| rule.metric.matches(&metric));
         rule.is_some_and(|rule| rule.critical)
     }
+}
+
+/// Whether a service has written this kind of line only since then.
+pub fn shows(peer: &Journal, template: u64, since: Time) -> bool {
+    peer.miner.templates().find(|each| each.id == template).is_some_and(|same| same.born >= since)
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {

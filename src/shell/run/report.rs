@@ -42,7 +42,7 @@ impl Report {
         self.health.set(NotReady::InputStopped, stopped > 0);
         self.metrics.set_partitions_stopped(stopped);
         self.lag(intake, pump.now());
-        self.metrics.observe_vitals(pump.engine().vitals());
+        self.metrics.observe_vitals(&pump.engine().vitals());
         if let Some((version, table)) = pump.engine().accuracy(&pump.config().policy, self.accuracy) {
             self.metrics.observe_accuracy(&table);
             self.accuracy = Some(version);
