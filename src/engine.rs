@@ -101,6 +101,7 @@ impl Engine {
             Fact::Deployment(deployment) => self.deployment(policy, now, deployment, effects),
             Fact::Control(control) => self.control(policy, now, control, effects),
             Fact::ColdStart { since } => self.gate.cold_start(*since),
+            Fact::Gap { from, to } => self.watches.gap(*from, *to),
             Fact::PolicyChanged => self.configured(policy, now, effects),
             Fact::Tick => self.tick(policy, now, effects),
             Fact::Drain => self.drain(policy, now, effects),
@@ -243,7 +244,11 @@ impl Engine {
         let watch = self.watches.get(place).clone();
         let level = watch.level(policy);
         // What was said is looked at once more, so that the record shows it was held and not forgotten.
-        if !watch.said || !watch.held.contains(&Reason::AlreadySaid) {
+        if watch.gap && !watch.found {
+            if last && !watch.said {
+                self.end(policy, now, place, verdict::of_gap(), effects);
+            }
+        } else if !watch.said || !watch.held.contains(&Reason::AlreadySaid) {
             let findings = self.findings(policy, now, place);
             let overflowed = self.has_overflowed(&watch);
             let found = verdict::so_far(level, &findings);
@@ -251,13 +256,11 @@ impl Engine {
                 Some(found) => self.regression(policy, now, place, found, last, effects),
                 None if last && !watch.said => {
                     let verdict = verdict::at_the_end(level, findings, overflowed, watch.superseded);
-                    self.watches.get_mut(place).ended = Some(verdict.kind);
-                    self.cases.close(&watch.thread, verdict.kind, Some(verdict.risk));
-                    self.say_the_end(policy, now, &watch, verdict, effects);
+                    self.end(policy, now, place, verdict, effects);
                 }
                 None => {}
             }
-        } else if !last && self.threads.is_old_news(policy, now, &watch.thread) {
+        } else if !last && !watch.gap && self.threads.is_old_news(policy, now, &watch.thread) {
             self.refresh(policy, now, place, effects);
         }
         if last {
@@ -272,7 +275,7 @@ impl Engine {
         let watch = self.watches.get(place);
         let deployment = watch.deployment.clone();
         let upto = Watch::complete(now.min(watch.until + watch::GRACE));
-        if watch.entered || !(last || detect::steps::is_measurable(&deployment, upto)) {
+        if watch.entered || watch.gap || !(last || detect::steps::is_measurable(&deployment, upto)) {
             return;
         }
         let Some(service) = self.fleet.find(&deployment.env, &deployment.service) else { return };
@@ -374,7 +377,12 @@ impl Engine {
         }
     }
 
-    fn say_the_end(&mut self, policy: &Policy, now: Time, watch: &Watch, verdict: Verdict, effects: &mut Vec<Effect>) {
+    /// Its time is over and it found no regression.
+    fn end(&mut self, policy: &Policy, now: Time, place: usize, verdict: Verdict, effects: &mut Vec<Effect>) {
+        let watch = self.watches.get_mut(place);
+        watch.ended = Some(verdict.kind);
+        let watch = &watch.clone();
+        self.cases.close(&watch.thread, verdict.kind, Some(verdict.risk));
         let event = AuditEvent::Verdict { kind: verdict.kind, risk: verdict.risk };
         effects.push(audit(now, &watch.deployment, Some(watch), event));
         let automation = self.in_force(policy, watch);

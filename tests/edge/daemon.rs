@@ -3,6 +3,8 @@
 //! Started, it is waited for until it says it is ready. What it writes to standard error is kept and shown when a test
 //! fails. Ending it is either the operator's way, which must end with success, or the machine's.
 
+#![allow(dead_code, reason = "the edge and the fault tests use a part each")]
+
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
@@ -49,6 +51,15 @@ impl Daemon<'_> {
         http::get(self.scene.http(), "/readyz").is_ok_and(|answer| answer.status == 200)
     }
 
+    /// SIGSTOP: it stands still and knows nothing of it.
+    pub fn pause(&self) {
+        self.process.signal("STOP");
+    }
+
+    pub fn resume(&self) {
+        self.process.signal("CONT");
+    }
+
     /// Fails the test if it is gone.
     pub fn assert_running(&mut self) {
         let ended = self.process.ended();
@@ -80,6 +91,11 @@ impl Daemon<'_> {
 
     pub fn exposition(&self) -> Option<String> {
         http::get(self.scene.http(), "/metrics").ok().filter(|answer| answer.status == 200).map(|answer| answer.body)
+    }
+
+    /// In bytes.
+    pub fn memory(&self) -> f64 {
+        self.metric("process_resident_memory_bytes", &[])
     }
 
     /// Messages it is done with, whatever became of them.

@@ -6,6 +6,7 @@
 //! messages: a partition of which the checkpoint knows nothing yet is read on from the group's offset. Both sides run
 //! on the one polling thread; the lock is for the type system and is never waited for.
 
+use super::tally::Tally;
 use crate::engine::time::Time;
 use crate::shell::align::Slot;
 use crate::shell::checkpoint::Positions;
@@ -27,6 +28,7 @@ pub struct Partition {
     pub acknowledged: Next,
     pub remembered: Next,
     pub committed: Next,
+    pub tally: Tally,
     /// The last timestamp that was believed, in milliseconds.
     pub last: AtomicI64,
 }
@@ -49,7 +51,15 @@ impl Partition {
         let at = || Next(AtomicI64::new(next));
         let (polled, stepped, acknowledged, remembered) = (at(), at(), at(), at());
         let (committed, last) = (Next(AtomicI64::new(UNKNOWN)), AtomicI64::new(Time::MIN.0));
-        Partition { topic, number, kind, polled, stepped, acknowledged, remembered, committed, last }
+        let tally = Tally::default();
+        Partition { topic, number, kind, polled, stepped, acknowledged, remembered, committed, tally, last }
+    }
+
+    /// How far it is, as the metrics show it: each but the first is at most what the one before it is.
+    pub fn stages(&self) -> [(&'static str, i64); 4] {
+        let stages = [&self.stepped, &self.acknowledged, &self.remembered, &self.committed].map(Next::get);
+        let [stepped, acknowledged, remembered, committed] = stages;
+        [("stepped", stepped), ("acknowledged", acknowledged), ("remembered", remembered), ("committed", committed)]
     }
 
     /// The offset to commit, if the checkpoint has come to hold more than was committed last.
