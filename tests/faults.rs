@@ -33,12 +33,20 @@ mod input;
 mod brokers;
 #[path = "faults/exactly_once.rs"]
 mod exactly_once;
+#[path = "faults/group.rs"]
+mod group;
 #[path = "faults/outage.rs"]
 mod outage;
 #[path = "faults/restart.rs"]
 mod restart;
+#[path = "faults/senders.rs"]
+mod senders;
+#[path = "faults/state.rs"]
+mod state;
 #[path = "faults/topics.rs"]
 mod topics;
+#[path = "faults/waits.rs"]
+mod waits;
 
 /// Whether the long way was asked for.
 fn is_long() -> bool {

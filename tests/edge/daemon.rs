@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "the edge and the fault tests use a part each")]
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ use crate::scene::Scene;
 
 const READY_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_regressd");
 
 pub struct Daemon<'a> {
     scene: &'a Scene,
@@ -41,10 +44,31 @@ impl Daemon<'_> {
 
     /// The same, with variables of its environment.
     pub fn launch_with<'a>(scene: &'a Scene, environment: &[(&str, &str)]) -> Daemon<'a> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_regressd"));
+        Daemon::launch_by(scene, &mut Command::new(PROGRAM), environment)
+    }
+
+    /// The same, its state in a file system of its own, which nobody else sees and which goes with it: `prepare` is what
+    /// `sh` does to the directory `$1` first.
+    pub fn launch_mounted<'a>(scene: &'a Scene, prepare: &str) -> Daemon<'a> {
+        let state = scene.folder().join("state");
+        fs::create_dir_all(&state).expect("the scene's folder is writable");
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--map-root-user", "sh", "-e", "-c"]);
+        command.arg(format!("{prepare}\nshift\nexec \"$@\"")).arg("sh").arg(state).arg(PROGRAM);
+        Daemon::launch_by(scene, &mut command, &[])
+    }
+
+    fn launch_by<'a>(scene: &'a Scene, command: &mut Command, environment: &[(&str, &str)]) -> Daemon<'a> {
         command.arg("run").arg("--config").arg(scene.config()).env_remove("RUST_LOG");
         command.envs(environment.iter().copied());
-        Daemon { scene, process: Leash::start(&mut command, &scene.log()) }
+        Daemon { scene, process: Leash::start(command, &scene.log()) }
+    }
+
+    /// Its state directory as it sees it itself.
+    pub fn state(&self) -> PathBuf {
+        let state = self.scene.folder().join("state");
+        let inside = state.strip_prefix("/").expect("it is an absolute path");
+        Path::new("/proc").join(self.process.pid().to_string()).join("root").join(inside)
     }
 
     pub fn is_ready(&self) -> bool {

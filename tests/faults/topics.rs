@@ -1,16 +1,13 @@
-//! What goes wrong around the daemon, one fault at a time, and what it does then; docs/faults.md has the table.
-//!
-//! Faults that have a test of their own (brokers that go away, kills, spoiled messages, bad configurations) are not
-//! here again.
+//! What becomes of topics: retention that passes us, one made anew, one that grows, one that is gone, one with giants.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use serde_json::json;
-
+use crate::checker::{check, check_reading};
 use crate::clock::{now_ms, wait_for};
 use crate::daemon::Daemon;
 use crate::http;
+use crate::input::Input;
 use crate::kafka::Kafka;
 use crate::scene::Scene;
 use crate::topic::Draft;
@@ -43,10 +40,11 @@ fn what_retention_took_before_it_was_read_is_told_and_the_rest_is_read() {
     let partition = scene.read("logs")[0].partition;
     Kafka::shared().delete_records(&scene.topic("logs"), partition, 25);
 
-    let daemon = Daemon::start(&scene);
+    let mut daemon = Daemon::start(&scene);
     letters(&scene, 15);
     assert_eq!(daemon.metric("regressd_messages_lost_total", &[]), 15.0);
     assert!(log(&scene).contains("retention has taken messages before they were read"));
+    check_reading(&mut daemon, &scene);
     daemon.stop();
 }
 
@@ -64,89 +62,95 @@ fn a_topic_that_was_made_anew_is_read_from_its_beginning() {
     daemon = Daemon::start(&scene);
     letters(&scene, 13);
     assert!(log(&scene).contains("it was truncated or created anew"));
+    check_reading(&mut daemon, &scene);
     daemon.stop();
 }
 
 #[test]
-fn a_state_that_cannot_be_written_keeps_everything_unsaid_and_nothing_is_lost() {
-    let scene = Scene::exactly_once(Kafka::shared(), "disk", "");
-    // A directory in the file's place fails the write for every user, as a full disk does.
-    let obstacle = scene.folder().join("state/checkpoint.new");
-    fs::create_dir_all(&obstacle).expect("the folder is writable");
-    let daemon = Daemon::start(&scene);
-    scene.write("logs", &bad(10));
-    let answer = wait_for("the failure to show", LIMIT, || {
-        http::get(scene.http(), "/readyz").ok().filter(|answer| answer.body.contains("checkpoint_failing"))
-    });
-    assert_eq!(answer.status, 503);
-    assert!(daemon.metric("regressd_checkpoint_failures_total", &[]) >= 1.0);
-    assert_eq!(scene.read("dead-letter").len(), 0, "said before it was remembered");
-    fs::remove_dir(&obstacle).expect("it is empty");
-    letters(&scene, 10);
-    wait_for("readiness", LIMIT, || daemon.is_ready().then_some(()));
-    daemon.stop();
-}
-
-#[test]
-fn at_least_once_goes_on_without_a_checkpoint() {
-    let scene = Scene::new(Kafka::shared(), "disk-too");
-    fs::create_dir_all(scene.folder().join("state/checkpoint.new")).expect("the folder is writable");
-    let daemon = Daemon::start(&scene);
-    scene.write("logs", &bad(10));
-    letters(&scene, 10);
-    wait_for("the failure to show", LIMIT, || {
-        (daemon.metric("regressd_checkpoint_failures_total", &[]) >= 1.0).then_some(())
-    });
-    assert!(daemon.is_ready());
-    daemon.stop();
-}
-
-#[test]
-fn one_clock_ahead_moves_nobody_elses_time() {
-    let scene = Scene::new(Kafka::shared(), "clocks");
-    let mut daemon = Daemon::start(&scene);
+fn of_what_retention_took_no_verdict_is_made() {
+    let scene = Scene::new(Kafka::shared(), "gap");
+    scene.configure("[watch]\nduration = \"15m\"\n");
     let now = now_ms();
-    let day = 24 * 60 * MINUTE;
-    let sample = |ts: i64| json!({"ts": ts, "service": "skewed", "env": "prod", "metric": "m", "value": 1.0});
-    // A fact that lies ahead, and a record that does; the broker takes no record that is more than an hour ahead.
-    scene.write("metrics", &[Draft::json(now, "skewed", &sample(now + day))]);
-    scene.write("metrics", &[Draft::json(now + 50 * MINUTE, "skewed", &sample(now))]);
-    daemon.wait_for_messages(2, LIMIT);
-    let good = Service::new("checkout").metrics(now - 4 * MINUTE, now);
-    scene.write("metrics", &good);
-    daemon.wait_for_messages(2 + good.len(), LIMIT);
-    wait_for("the one ahead to be counted", LIMIT, || {
-        (daemon.metric("regressd_dropped_total", &[("reason", "ahead")]) == 1.0).then_some(())
-    });
-    assert_eq!(daemon.metric("regressd_dropped_total", &[("reason", "late")]), 0.0);
+    let deployed_at = now - 14 * MINUTE;
+    let service = Service::new("checkout").deployed_at(deployed_at).broken();
+    let mut daemon = Daemon::start(&scene);
+    scene.write("metrics", &service.metrics(now - 180 * MINUTE, deployed_at));
+    scene.write("deployments", &[service.deployment()]);
+    wait_for("the watch to open", LIMIT, || (daemon.metric("regressd_watches", &[]) == 1.0).then_some(()));
+    daemon.stop();
+
+    // Nobody reads the first minutes of the new version. The last ones alone would be enough for a verdict.
+    scene.write("metrics", &service.metrics(deployed_at, now - 10 * MINUTE));
+    let last = scene.read("metrics").pop().expect("it was just written");
+    Kafka::shared().delete_records(&scene.topic("metrics"), last.partition, last.offset + 1);
+    daemon = Daemon::start(&scene);
+    // A clock two minutes ahead, which is allowed, takes the watch to its end.
+    scene.write("metrics", &service.metrics(now - 10 * MINUTE, now + 2 * MINUTE));
+    let said = wait_for("the end of the watch", LIMIT, || scene.recommendations().pop());
+    assert_eq!(said["data"]["verdict"], "inconclusive", "{said:#}");
+    assert_eq!(said["data"]["coverage"][0]["lack"], "gap", "{said:#}");
+    assert!(daemon.metric("regressd_messages_lost_total", &[]) > 0.0);
+    assert!(scene.regression("deploy-checkout").is_none());
     daemon.stop();
 }
 
 #[test]
-fn a_flood_of_control_words_is_bounded_and_the_samples_get_through() {
-    const FLOOD: usize = 100_000;
-    let scene = Scene::new(Kafka::shared(), "flood");
-    scene.configure("[limits]\nwindows = 100\n");
+fn partitions_that_are_added_are_read_from_their_beginning() {
+    let properties = "\"topic.metadata.refresh.interval.ms\" = \"2000\"\n";
+    let scene = Scene::with_properties(Kafka::shared(), "grown", properties);
     let mut daemon = Daemon::start(&scene);
-    let now = now_ms();
-    let word = |n: usize| {
-        let scope = json!({"env": "prod", "service": format!("service-{}", n % 1_000)});
-        json!({"ts": now, "type": "mute", "scope": scope, "from": now, "to": now + 60 * MINUTE + n as i64,
-            "reason": "flood", "by": "nobody"})
-    };
-    // A hundred words a message: the words are what costs.
-    let flood: Vec<Draft> = (0..FLOOD / 100)
-        .map(|n| Draft::json(now, "a", &json!((0..100).map(|m| word(n * 100 + m)).collect::<Vec<_>>())))
-        .collect();
-    let good = Service::new("checkout").metrics(now - 4 * MINUTE, now);
-    scene.write("control", &flood);
-    scene.write("metrics", &good);
-    daemon.wait_for_messages(flood.len() + good.len(), LIMIT);
-    wait_for("the windows to show", LIMIT, || {
-        let windows = daemon.metric("regressd_windows_active", &[]);
-        assert!(windows <= 100.0, "{windows} windows");
-        (windows > 0.0).then_some(())
-    });
-    wait_for("readiness", LIMIT, || daemon.is_ready().then_some(()));
+    scene.write("logs", &bad(10));
+    letters(&scene, 10);
+    Kafka::shared().grow_topic(&scene.topic("logs"), 8);
+    // Before anybody has noticed: what is there already counts.
+    let keyed = |n: usize| Draft { key: Some(format!("{n}")), ..Draft::bytes(now_ms(), format!("more {n}")) };
+    scene.write("logs", &(0..100).map(keyed).collect::<Vec<_>>());
+    let begun = Instant::now();
+    letters(&scene, 110);
+    println!("grown: read {:.1} s later", begun.elapsed().as_secs_f64());
+    check_reading(&mut daemon, &scene);
+    daemon.stop();
+}
+
+#[test]
+fn an_output_topic_that_is_gone_keeps_everything_unsaid_until_it_is_back() {
+    for exactly_once in [false, true] {
+        let (input, _) = Input::shared();
+        let scene = match exactly_once {
+            true => Scene::exactly_once(Kafka::shared(), "output-once", ""),
+            false => Scene::new(Kafka::shared(), "output"),
+        };
+        Kafka::shared().delete_topic(&scene.topic("recommendations"));
+        input.write(&scene);
+        let mut daemon = Daemon::launch(&scene);
+        let answer = wait_for("it to be told", LIMIT, || {
+            http::get(scene.http(), "/readyz").ok().filter(|answer| answer.body.contains("publish_failing"))
+        });
+        assert_eq!(answer.status, 503);
+        assert!(daemon.messages() < input.len() as f64, "it went on taking");
+        Kafka::shared().create_topics(&[(scene.topic("recommendations"), 1)]);
+        input.wait_for_the_end(&mut daemon, &scene);
+        check(&mut daemon, &scene);
+        wait_for("readiness", LIMIT, || daemon.is_ready().then_some(()));
+        daemon.stop();
+    }
+}
+
+#[test]
+fn messages_larger_than_a_fetch_or_a_dead_letter_hold_up_nothing() {
+    let scene = Scene::new(Kafka::shared(), "giants");
+    let mut daemon = Daemon::start(&scene);
+    let giant = |size: usize| Draft { key: Some("a".into()), ..Draft::bytes(now_ms(), vec![b'{'; size]) };
+    let sizes = [600_000, 1_500_000, 8_300_000];
+    for size in sizes {
+        scene.write("logs", &[giant(size)]);
+        scene.write("logs", &bad(1));
+    }
+    letters(&scene, 6);
+    let omitted: Vec<Option<String>> =
+        scene.read("dead-letter").iter().map(|letter| letter.header("regressd-omitted-bytes")).collect();
+    let text = |size: usize| Some(size.to_string());
+    assert_eq!(omitted, [None, None, text(sizes[1]), None, text(sizes[2]), None], "whole, or size and hash");
+    check_reading(&mut daemon, &scene);
     daemon.stop();
 }
