@@ -8,6 +8,7 @@
 mod words;
 
 pub mod accuracy;
+pub mod adjusted;
 pub mod aside;
 pub mod baseline;
 pub mod character;
@@ -310,10 +311,13 @@ impl Engine {
         match self.fleet.find(&watch.deployment.env, &watch.deployment.service) {
             Some(service) => {
                 self.fleet.settle_env(service, upto);
+                adjusted::work_out(&mut self.fleet, service, upto);
                 if watch.begin() {
                     learn::note_reference(&mut self.fleet, service, watch.start());
                 }
-                let mut findings = detect::look(&self.fleet, policy, service, &watch.deployment, level, upto);
+                let (fleet, shared) = (&self.fleet, &watch.shared);
+                let mut findings = detect::look(fleet, policy, service, &watch.deployment, level, upto, shared);
+                watch.note_shared(std::mem::take(&mut findings.shared));
                 let (owner, now) = (&self.fleet.services[service], now.min(watch.until));
                 let deployment = &*watch.deployment;
                 findings.evidence.retain(|each| self.logs.confirms(policy, service, owner, deployment, now, each));

@@ -25,6 +25,7 @@ use super::service::{Instance, Service};
 use super::signal::{Nature, Signal};
 use super::window::{Minute, minute_of, start_of};
 use arms::Arms;
+use peers::Shared;
 
 /// One look at a watch: what is judged and from when to when.
 pub struct Look<'a> {
@@ -45,6 +46,8 @@ pub struct Look<'a> {
     pub judged: f64,
     /// The chance of a false alarm that this watch may run.
     pub level: f64,
+    /// What peers have shared so far.
+    pub shared: &'a [Shared],
 }
 
 /// A deviation, before it is put into words.
@@ -76,6 +79,8 @@ pub struct Findings {
     pub evidence: Vec<Evidence>,
     pub coverage: Vec<Coverage>,
     pub by_horizon: ByHorizon,
+    /// What peers shared at this look.
+    pub shared: Vec<Shared>,
 }
 
 impl Findings {
@@ -103,30 +108,33 @@ pub fn look(
     deployment: &Deployment,
     level: f64,
     upto: Minute,
+    shared: &[Shared],
 ) -> Findings {
     let service = &fleet.services[place];
     let start = minute_of(deployment.at) + 1;
     let length = (policy.watch.duration.0 / 60_000).max(1) as Minute;
     let arms = Arms::of(service, deployment, start, upto);
     let settled = settled(service, start);
-    let mut look = Look { fleet, policy, service, deployment, start, settled, upto, length, arms, judged: 0.0, level };
+    let mut look =
+        Look { fleet, policy, service, deployment, start, settled, upto, length, arms, judged: 0.0, level, shared };
     look.judged = judged(&look);
-    let (mut evidence, mut coverage, mut by_horizon) = (Vec::new(), Vec::new(), ByHorizon::default());
+    let Findings { mut evidence, mut coverage, mut by_horizon, mut shared } = Findings::default();
     for (place, signal) in service.signals.iter().enumerate() {
         let character = character(policy, &signal.metric, signal.class);
         for track in 0..signal.tracks.len() {
-            let Judged { found, by_horizon: told, seen } = judge(&look, place, track, &character);
-            let worded = found.and_then(|finding| look.put_into_words(finding, &character));
+            let judged = judge(&look, place, track, &character);
+            shared.extend(judged.shared);
+            let worded = judged.found.and_then(|finding| look.put_into_words(finding, &character));
             if worded.is_some() && signal.nature != Nature::Events {
-                by_horizon.iter_mut().zip(told).for_each(|(sum, told)| *sum += told / look.judged);
+                by_horizon.iter_mut().zip(judged.by_horizon).for_each(|(sum, told)| *sum += told / look.judged);
             }
             evidence.extend(worded);
-            coverage.push(seen);
+            coverage.push(judged.seen);
         }
     }
     evidence.extend(silence::silence(&look).into_iter().map(|finding| look.word_silence(finding)));
     evidence.sort_by(|a, b| b.strength.total_cmp(&a.strength));
-    Findings { evidence, coverage, by_horizon }
+    Findings { evidence, coverage, by_horizon, shared }
 }
 
 /// What is known of one track.
@@ -136,6 +144,8 @@ struct Judged {
     /// What the comparison that led to it tells at each horizon.
     by_horizon: ByHorizon,
     seen: Coverage,
+    /// A move that peers share, which is therefore no finding.
+    shared: Option<Shared>,
 }
 
 impl Judged {
@@ -152,7 +162,14 @@ impl Judged {
 fn judge(look: &Look, place: usize, track: usize, character: &Character) -> Judged {
     let signal = &look.service.signals[place];
     let seen = Coverage { signal: signal.title(track), smallest_change: None, lack: None };
-    let mut judged = Judged { found: None, by_horizon: ByHorizon::default(), seen };
+    let mut judged = Judged { found: None, by_horizon: ByHorizon::default(), seen, shared: None };
+    if signal.nature == Nature::Adjusted {
+        let alone = after::after_against_expected(look, place, track, character);
+        (judged.seen.lack, judged.seen.smallest_change) = (alone.lack, alone.smallest_change);
+        let fell = alone.finding.filter(|finding| look.strength(finding) > 0.0 && load::fell(look, finding, character));
+        judged.take(fell, alone.by_horizon);
+        return judged;
+    }
     let compared = arms::new_against_old(look, place, track, character);
     let side_by_side = compared.as_ref().is_some_and(|compared| compared.enough);
     match compared {
@@ -167,13 +184,18 @@ fn judge(look: &Look, place: usize, track: usize, character: &Character) -> Judg
         judged.seen.lack = alone.lack;
         judged.seen.smallest_change = alone.smallest_change.or(judged.seen.smallest_change);
         // Peers are asked last, and only of what could be told: there may be many of them.
-        let own = |finding: &Finding| {
-            look.strength(finding) > 0.0
-                && !load::explains(look, finding, character)
-                && !peers::share(look, finding, signal)
+        let mut shared = None;
+        let mut own = |finding: &Finding| {
+            let is_own = look.strength(finding) > 0.0 && !load::explains(look, finding, character);
+            let is_shared = is_own && peers::share(look, finding, signal);
+            if is_shared {
+                shared = Some(Shared::new(finding));
+            }
+            is_own && !is_shared
         };
-        judged.take(alone.finding.filter(own), alone.by_horizon);
-        let rare = rare::rare_events(look, place, track, character).filter(own);
+        judged.take(alone.finding.filter(&mut own), alone.by_horizon);
+        let rare = rare::rare_events(look, place, track, character).filter(&mut own);
+        judged.shared = shared;
         judged.take(rare, ByHorizon::default());
         judged.take(arms::one_against_peers(look, place, track, character), ByHorizon::default());
     }

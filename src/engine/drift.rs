@@ -12,7 +12,7 @@ use super::effect::{Direction, Drift, Drifted};
 use super::fleet::Fleet;
 use super::gate::budget::Bucket;
 use super::policy::{Policy, RateLimit};
-use super::signal::Signal;
+use super::signal::{Nature, Signal};
 use super::stats::median;
 use super::time::{Span, Time};
 use super::window::{Minute, minute_of};
@@ -77,6 +77,9 @@ impl Drifts {
             let mut signals = Vec::new();
             let mut drifted = Vec::new();
             for (number, signal) in service.signals.iter().enumerate() {
+                if signal.nature == Nature::Adjusted {
+                    continue;
+                }
                 for track in 0..signal.tracks.len() {
                     let key = (place as u32, number as u32, track as u32);
                     if let Some(found) = self.enter(policy, key, signal, (from, to)) {

@@ -6,12 +6,14 @@
 
 mod apart;
 
+use super::adjusted;
 use super::aside::Aside;
 use super::character::character;
 use super::detect::arms;
 use super::event::Scope;
 use super::fleet::Fleet;
 use super::policy::Policy;
+use super::service::Service;
 use super::signal::KEPT;
 use super::window::Minute;
 pub use apart::Table;
@@ -31,6 +33,14 @@ pub fn roll(
         return;
     }
     let upto = minute - lateness(policy);
+    let leads = adjusted::traffic(owner) == Some(signal);
+    learn(owner, policy, aside, signal, upto, table);
+    if leads && let Some(adjusted) = adjusted::work_out(fleet, service, upto - 1) {
+        learn(&mut fleet.services[service], policy, aside, adjusted, upto, table);
+    }
+}
+
+fn learn(owner: &mut Service, policy: &Policy, aside: &Aside, signal: usize, upto: Minute, table: &mut Table) {
     let judged = &mut owner.signals[signal];
     let character = character(policy, &judged.metric, judged.class);
     let stretches = aside.of(&owner.env, &owner.name, upto.saturating_sub(KEPT as Minute));

@@ -27,6 +27,8 @@ pub enum Nature {
     /// Counts that are only reported when there are any: no sample is a zero while the service lives.
     Events,
     Distribution,
+    /// A rate adjusted for the environment's (see `adjusted`); it has no series of its own.
+    Adjusted,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -101,7 +103,9 @@ impl Signal {
         match self.tracks.get(track).map(|track| track.feature) {
             Some(Feature::Above(_)) => Some("1"),
             _ if self.partner.is_some() => Some("1"),
-            Some(Feature::Level) if matches!(self.nature, Nature::Rate | Nature::Events) => Some("/min"),
+            Some(Feature::Level) if matches!(self.nature, Nature::Rate | Nature::Events | Nature::Adjusted) => {
+                Some("/min")
+            }
             _ => self.unit.as_deref(),
         }
     }

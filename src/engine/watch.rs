@@ -3,6 +3,7 @@
 //! Knows its life cycle and when it is due; sees and judges nothing itself. Warming is the time in which starting up
 //! excuses much; then it watches; a newer deployment of the same service ends it early.
 
+use super::detect::peers::Shared;
 use super::detect::{ByHorizon, SETTLING};
 use super::effect::{Reason, VerdictKind};
 use super::event::Deployment;
@@ -15,6 +16,9 @@ use std::sync::Arc;
 
 /// How long after a minute's end it is looked at, so that stragglers of that minute are in.
 pub const GRACE: Span = Span::seconds(2);
+
+/// Moves shared with peers that a watch keeps in mind, 16 bytes each.
+const SHARED: usize = 32;
 
 /// About 500 bytes, and what the deployment's names take.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +43,8 @@ pub struct Watch {
     pub begun: bool,
     /// The most that each horizon has told so far.
     pub by_horizon: ByHorizon,
+    /// Moves that peers shared when they began; at most `SHARED`.
+    pub shared: Vec<Shared>,
     /// Watches a week over the whole fleet, as known when it was opened.
     pub weekly: f64,
     /// Its steps were entered in the ledger.
@@ -71,6 +77,7 @@ impl Watch {
             ended: None,
             begun: false,
             by_horizon: ByHorizon::default(),
+            shared: Vec::new(),
             weekly,
             entered: false,
             gap: false,
@@ -85,6 +92,16 @@ impl Watch {
         for (before, now) in self.by_horizon.iter_mut().zip(found) {
             *before = before.max(*now);
             *now = *before;
+        }
+    }
+
+    /// Notes what peers were found to share; of more than there is room for the newest.
+    pub fn note_shared(&mut self, found: Vec<Shared>) {
+        for new in found {
+            if !self.shared.iter().any(|known| known.is_same(&new)) {
+                self.shared.drain(..(self.shared.len() + 1).saturating_sub(SHARED));
+                self.shared.push(new);
+            }
         }
     }
 
@@ -157,6 +174,16 @@ mod tests {
         assert_eq!(Watch::complete(Time(122_000)), 1);
         watch.reschedule(watch.until);
         assert!(watch.is_over(watch.due));
+    }
+
+    #[test]
+    fn what_peers_shared_is_noted_once_and_within_limits() {
+        let mut watch = watch(30_000);
+        let at = |onset| Shared { signal: 0, track: 0, increase: true, onset };
+        watch.note_shared(vec![at(10), at(12), at(20)]);
+        assert_eq!(watch.shared, [at(10), at(20)]);
+        watch.note_shared((3..100).map(|each| at(10 * each)).collect());
+        assert_eq!((watch.shared.len(), watch.shared.last()), (SHARED, Some(&at(990))));
     }
 
     #[test]

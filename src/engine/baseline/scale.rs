@@ -10,6 +10,9 @@ use crate::engine::stats::{median, spread};
 use crate::engine::window::Ring;
 use serde::{Deserialize, Serialize};
 
+/// The offset of positive signals, of their usual level.
+const OFFSET: f64 = 0.1;
+
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Scale {
     /// `ln(x + offset)`.
@@ -52,7 +55,7 @@ impl Scale {
             _ if counted > 1.5 && high <= 1.0 => Some(Scale::Ratio { offset: (0.3 * mean(&|v| v)).max(1.0 / counted) }),
             _ => {
                 let level = median(&mut values.clone()).filter(|m| *m > 0.0).unwrap_or(mean(&|v| v));
-                Some(Scale::Ratio { offset: 0.1 * level })
+                Some(Scale::Ratio { offset: OFFSET * level })
             }
         }
     }
@@ -62,6 +65,14 @@ impl Scale {
             Scale::Ratio { offset } => (value.max(0.0) + offset).ln(),
             Scale::Mirrored { whole, offset } => ((whole - value).max(0.0) + offset).ln(),
             Scale::Difference { unit } => value / unit,
+        }
+    }
+
+    /// The level that the scale was chosen for, of what is compared by its ratio to it.
+    pub fn usual(&self) -> Option<f64> {
+        match *self {
+            Scale::Ratio { offset } => Some(offset / OFFSET),
+            Scale::Mirrored { .. } | Scale::Difference { .. } => None,
         }
     }
 

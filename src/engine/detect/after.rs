@@ -9,6 +9,7 @@ use crate::engine::baseline::scale::Scale;
 use crate::engine::baseline::{Baseline, HORIZONS, Sides};
 use crate::engine::character::{Character, Class};
 use crate::engine::effect::{Direction, Lack, Method};
+use crate::engine::signal::{Nature, Signal};
 use crate::engine::stats::log10_count_tail;
 use crate::engine::window::Ring;
 
@@ -43,7 +44,9 @@ pub fn after_against_expected(look: &Look, place: usize, track: usize, character
     // Of what seldom happens only the size is judged here, and one minute of it proves nothing.
     let sides = Sides { down: sides.down && !judged.baseline.is_sparse(), ..sides };
     let mut found = Vec::new();
-    for horizon in usize::from(judged.baseline.is_sparse())..HORIZONS.len() {
+    // Nor does one minute in which somebody's samples were lost.
+    let adjusted = look.service.signals[place].nature == Nature::Adjusted;
+    for horizon in usize::from(judged.baseline.is_sparse() || adjusted)..HORIZONS.len() {
         for up in [true, false] {
             if (up && sides.up) || (!up && sides.down) {
                 let finding = at_horizon(look, (place, track), (reference, end), &levels, horizon, up, &mut alone);
@@ -95,7 +98,7 @@ fn at_horizon(
     let expected = baseline.expect(levels, last.minute, width);
     let size = baseline.deviation(ring, end, horizon, &expected, up)?;
     let lag = end - reference;
-    let stretch = stretch(look.service.signals[name.0].class, baseline, lag);
+    let stretch = stretch(&look.service.signals[name.0], baseline, lag);
     let tail = baseline.wander(horizon, lag, up);
     if baseline.is_sparse() && size < tail.largest() + UNHEARD {
         return None;
@@ -137,11 +140,11 @@ fn at_horizon(
 }
 
 /// How many times farther a signal may have wandered than its yardstick knows.
-fn stretch(class: Class, baseline: &Baseline, lag: usize) -> f64 {
+fn stretch(signal: &Signal, baseline: &Baseline, lag: usize) -> f64 {
     // Beyond the longest lag that was learned, it goes on as a random walk does.
     let walk = (lag as f64 / 90.0).max(1.0).sqrt();
     // Demand follows the day: before a whole one is known, some hours do not tell how fast it falls in others.
-    let unknown_day = class == Class::Traffic && !baseline.knows_a_day();
+    let unknown_day = signal.class == Class::Traffic && signal.nature != Nature::Adjusted && !baseline.knows_a_day();
     if unknown_day { walk * (1.0 + lag as f64 / DAYTIME) } else { walk }
 }
 

@@ -4,9 +4,11 @@
 //! the same minutes, but for a difference too small to matter.
 
 use super::{Finding, Look};
+use crate::engine::adjusted;
 use crate::engine::baseline::HORIZONS;
 use crate::engine::character::{Character, Class};
 use crate::engine::effect::Direction;
+use crate::engine::signal::Nature;
 use crate::engine::window::{Minute, Ring};
 
 /// Minutes before the change that say how much traffic is usual.
@@ -17,15 +19,25 @@ pub fn explains(look: &Look, finding: &Finding, character: &Character) -> bool {
     if character.class != Class::Saturation || finding.direction != Direction::Increase {
         return false;
     }
-    let width = (finding.samples_current.min(HORIZONS[HORIZONS.len() - 1].0 as u64)).max(1) as Minute;
-    let grown = |ring: &Ring| {
-        let before = mean(ring, look.start - BEFORE, look.start)?;
-        let now = mean(ring, look.upto + 1 - width, look.upto + 1)?;
-        (before > 0.0).then(|| now / before - 1.0)
-    };
     let traffic = look.service.signals.iter().filter(|each| each.class == Class::Traffic);
-    let most = traffic.filter_map(|each| grown(&each.tracks.first()?.total)).fold(0.0, f64::max);
+    let measured = traffic.filter(|each| each.nature != Nature::Adjusted);
+    let most = measured.filter_map(|each| grown(look, finding, &each.tracks.first()?.total)).fold(0.0, f64::max);
     most + character.min_change >= finding.change
+}
+
+/// Whether the service's traffic fell, not only its adjusted traffic: others may have gained what it never lost.
+pub fn fell(look: &Look, finding: &Finding, character: &Character) -> bool {
+    let own = adjusted::traffic(look.service).and_then(|place| look.service.signals[place].tracks.first());
+    let grown = own.and_then(|track| grown(look, finding, &track.total));
+    grown.is_some_and(|grown| -grown >= 0.5 * character.min_change)
+}
+
+/// By how much more than in the hour before the change there is in a finding's window.
+fn grown(look: &Look, finding: &Finding, ring: &Ring) -> Option<f64> {
+    let width = (finding.samples_current.min(HORIZONS[HORIZONS.len() - 1].0 as u64)).max(1) as Minute;
+    let before = mean(ring, look.start - BEFORE, look.start)?;
+    let now = mean(ring, look.upto + 1 - width, look.upto + 1)?;
+    (before > 0.0).then(|| now / before - 1.0)
 }
 
 fn mean(ring: &Ring, from: Minute, to: Minute) -> Option<f64> {

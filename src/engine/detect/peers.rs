@@ -7,7 +7,9 @@ use super::{Finding, Look, users_feel};
 use crate::engine::baseline::{HORIZONS, Sides};
 use crate::engine::character::character;
 use crate::engine::effect::Direction;
-use crate::engine::signal::Signal;
+use crate::engine::signal::{Nature, Signal};
+use crate::engine::window::Minute;
+use serde::{Deserialize, Serialize};
 
 /// How unlikely (log10, one look) a peer's move in the same track must be to count as one, and in any that users feel.
 const MOVED: f64 = -2.5;
@@ -15,7 +17,42 @@ const SUFFERS: f64 = -4.0;
 /// Peers asked at most; the first of them in order of appearance.
 const ASKED: usize = 200;
 
+/// Minutes by which the onset of one and the same move may be placed otherwise at the next look.
+const SAME: Minute = 3;
+
+/// A move that peers shared. What has begun together stays shared: peers go on learning while this service is watched,
+/// and what has become usual for them is no answer any more. 16 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Shared {
+    pub signal: u32,
+    pub track: u32,
+    pub increase: bool,
+    pub onset: Minute,
+}
+
+impl Shared {
+    pub fn new(finding: &Finding) -> Shared {
+        Shared {
+            signal: finding.signal as u32,
+            track: finding.track as u32,
+            increase: finding.direction == Direction::Increase,
+            onset: finding.onset,
+        }
+    }
+
+    /// Whether it is the same move.
+    pub fn is_same(&self, other: &Shared) -> bool {
+        Shared { onset: other.onset, ..*self } == *other && (self.onset - other.onset).abs() <= SAME
+    }
+}
+
+/// Whether peers share a finding, or did when it began.
 pub fn share(look: &Look, finding: &Finding, signal: &Signal) -> bool {
+    let found = Shared::new(finding);
+    look.shared.iter().any(|before| before.is_same(&found)) || moved_too(look, finding, signal)
+}
+
+fn moved_too(look: &Look, finding: &Finding, signal: &Signal) -> bool {
     let (mut moved, mut answered) = (0, 0);
     let felt = users_feel(signal.class);
     let peers =
@@ -25,7 +62,7 @@ pub fn share(look: &Look, finding: &Finding, signal: &Signal) -> bool {
             continue;
         }
         let (mut asked, mut moves_too) = (false, false);
-        for theirs in &peer.signals {
+        for theirs in peer.signals.iter().filter(|theirs| theirs.nature != Nature::Adjusted) {
             let same = theirs.name == signal.name;
             let asked_too = felt && users_feel(theirs.class);
             if !(same || asked_too) {
@@ -82,7 +119,8 @@ fn moves(look: &Look, finding: &Finding, signal: &Signal, track: usize, bar: f64
         if first < ring.place_of(look.start) + width {
             continue;
         }
-        for end in (first..=end).rev().step_by(1 + width / 5) {
+        // Counted from the onset, so that a window which has answered once is asked again in the minutes to come.
+        for end in (first..=end).step_by(1 + width / 5) {
             let Some(last) = ring.get(end - 1) else { continue };
             let expected = baseline.expect(&levels, last.minute, width);
             let Some(size) = baseline.deviation(ring, end, horizon, &expected, up) else { continue };
