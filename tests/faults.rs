@@ -2,7 +2,8 @@
 //!
 //! docs/faults.md numbers the faults, says what is promised, and names the test here that shows it. Brokers, daemon and
 //! topics are the edge tests' own. Tests that take brokers away share a cluster of their own, one after the other.
-//! `LONG=1` takes the long way where a short one stands for it: pauses of minutes, hours of backlog, millions of series.
+//! `LONG=1` takes the long way where a short one stands for it: pauses of minutes, hours of backlog, millions of
+//! series.
 
 /// Of the shared cluster.
 const BROKERS: usize = 3;

@@ -103,7 +103,8 @@ pub fn at_the_end(level: f64, findings: Findings, overflowed: bool, superseded: 
     Verdict { kind, risk, evidence: Vec::new(), coverage, shares: Vec::new() }
 }
 
-/// The verdict at the end of a watch that something was never read for: what is missing may have been all that mattered.
+/// The verdict at the end of a watch that something was never read for: what is missing may have been all that
+/// mattered.
 pub fn of_gap() -> Verdict {
     let coverage = vec![Coverage { signal: "*".into(), smallest_change: None, lack: Some(Lack::Gap) }];
     let (kind, risk) = (VerdictKind::Inconclusive, 0.02);

@@ -23,7 +23,7 @@ const NAME: &str = "checkpoint";
 const MAGIC: &[u8; 8] = b"regressd";
 
 /// Raised whenever the state's shape changes: an older file then means a cold start, not a misreading.
-const FORMAT: u32 = 9;
+const FORMAT: u32 = 10;
 
 /// Magic, format, CRC-32 of the body, length of the body; little endian.
 const HEADER: usize = 8 + 4 + 4 + 8;

@@ -2,7 +2,8 @@
 //!
 //! Every method is something that happened or a level that was read; names, help texts and labels stand in `new`, one
 //! line each. Labels come from closed lists, which stand at 0 from the start, so that a first increase is seen; only
-//! topics and partitions (`places`) are open, and those are taken back when they are no longer ours. Serving is `http`'s affair.
+//! topics and partitions (`places`) are open, and those are taken back when they are no longer ours. Serving is
+//! `http`'s affair.
 
 mod families;
 mod measured;

@@ -47,8 +47,8 @@ impl Daemon<'_> {
         Daemon::launch_by(scene, &mut Command::new(PROGRAM), environment)
     }
 
-    /// The same, its state in a file system of its own, which nobody else sees and which goes with it: `prepare` is what
-    /// `sh` does to the directory `$1` first.
+    /// The same, its state in a file system of its own, which nobody else sees and which goes with it: `prepare` is
+    /// what `sh` does to the directory `$1` first.
     pub fn launch_mounted<'a>(scene: &'a Scene, prepare: &str) -> Daemon<'a> {
         let state = scene.folder().join("state");
         fs::create_dir_all(&state).expect("the scene's folder is writable");

@@ -1,7 +1,7 @@
 //! Brokers that come and go while the daemon works: one dies, hangs or hands over, or all are away.
 //!
-//! These tests take brokers from a cluster of their own, one test after the other; each finds it whole. The daemon reads
-//! slowly, so that the fault hits it at work.
+//! These tests take brokers from a cluster of their own, one test after the other; each finds it whole. The daemon
+//! reads slowly, so that the fault hits it at work.
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};

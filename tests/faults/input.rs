@@ -1,7 +1,7 @@
 //! What a daemon reads while something goes wrong, and what one said that read the same undisturbed.
 //!
-//! Six services over an hour and three quarters, of which every other deployment is harmful. The input is the same bytes
-//! for every scene, made once; so is the undisturbed run, which every other is held against.
+//! Six services over an hour and three quarters, of which every other deployment is harmful. The input is the same
+//! bytes for every scene, made once; so is the undisturbed run, which every other is held against.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;

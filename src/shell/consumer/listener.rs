@@ -113,7 +113,8 @@ impl Listener {
     }
 
     /// The group's offsets of partitions of which we know no position. Without them nobody could tell that such a
-    /// partition is at its end, and the others would wait for it in vain. Where the brokers don't say, it is done without.
+    /// partition is at its end, and the others would wait for it in vain. Where the brokers don't say, it is done
+    /// without.
     fn where_the_group_stands(
         &self,
         consumer: &BaseConsumer<Listener>,

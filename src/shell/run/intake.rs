@@ -345,8 +345,8 @@ impl Batch {
     }
 }
 
-/// What the log dropped before this message, if anything that verdicts rest on. A message that comes again tells the same
-/// again, which does no harm.
+/// What the log dropped before this message, if anything that verdicts rest on. A message that comes again tells the
+/// same again, which does no harm.
 fn gap(consumer: &Consumer, partition: &Partition, message: &BorrowedMessage, clock: Clock) -> Option<Gap> {
     let expected = partition.polled.get();
     let is_ahead = expected != UNKNOWN && message.offset() > expected;

@@ -1,7 +1,7 @@
 //! Metrics of each partition of the input topics: how far it is read, and what became of what was read.
 //!
-//! Levels are taken back when a partition is no longer ours; counters stay, as it may come back. Per partition there are
-//! a dozen series.
+//! Levels are taken back when a partition is no longer ours; counters stay, as it may come back. Per partition there
+//! are a dozen series.
 
 use super::families::Families;
 use crate::shell::consumer::tally::Tally;
