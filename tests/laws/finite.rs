@@ -1,11 +1,14 @@
 //! Whether every number in a state is finite: a serializer that writes nothing and looks at numbers alone.
+//!
+//! In `slots`, the weeks of the baselines, a quarter of an hour of which nothing is known is no number; elsewhere there is
+//! none of those either.
 
 use serde::ser::{self, Serialize};
 use std::fmt::{self, Display};
 
-/// Panics where a number is not finite, with its value.
+/// Panics where a number is not finite, with the names that lead to it.
 pub fn assert_finite(state: &impl Serialize) {
-    if let Err(Infinite(what)) = state.serialize(Look) {
+    if let Err(Infinite(what)) = state.serialize(Look { unknown: false }) {
         panic!("not finite: {what}");
     }
 }
@@ -30,7 +33,10 @@ impl ser::Error for Infinite {
 type Seen = Result<(), Infinite>;
 
 #[derive(Clone, Copy)]
-struct Look;
+struct Look {
+    /// What is unknown is kept as no number here.
+    unknown: bool,
+}
 
 macro_rules! plain {
     ($($name:ident: $kind:ty),*) => { $(fn $name(self, _: $kind) -> Seen { Ok(()) })* };
@@ -56,7 +62,7 @@ impl ser::Serializer for Look {
     }
 
     fn serialize_f64(self, value: f64) -> Seen {
-        if value.is_finite() { Ok(()) } else { Err(Infinite(value.to_string())) }
+        if value.is_finite() || (self.unknown && value.is_nan()) { Ok(()) } else { Err(Infinite(value.to_string())) }
     }
 
     fn serialize_none(self) -> Seen {
@@ -134,8 +140,9 @@ macro_rules! named {
     ($($kind:ident),*) => { $(impl ser::$kind for Look {
         type Ok = ();
         type Error = Infinite;
-        fn serialize_field<T: Serialize + ?Sized>(&mut self, _: &'static str, value: &T) -> Seen {
-            value.serialize(*self)
+        fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Seen {
+            let look = Look { unknown: name == "slots" };
+            value.serialize(look).map_err(|Infinite(what)| Infinite(format!("{name} {what}")))
         }
         fn end(self) -> Seen { Ok(()) }
     })* };
