@@ -1,7 +1,7 @@
 //! Every fault is a test: the real daemon on a real Apache Kafka of three brokers, and one checker after each.
 //!
 //! docs/faults.md numbers the faults, says what is promised, and names the test here that shows it. Brokers, daemon and
-//! topics are the edge tests' own. Tests that take brokers away share a cluster of their own, one after the other.
+//! topics are the edge tests' own. What takes brokers away has a cluster of its own.
 //! `LONG=1` takes the long way where a short one stands for it: pauses of minutes, hours of backlog, millions of
 //! series.
 

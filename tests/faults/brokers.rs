@@ -1,9 +1,8 @@
 //! Brokers that come and go while the daemon works: one dies, hangs or hands over, or all are away.
 //!
-//! These tests take brokers from a cluster of their own, one test after the other; each finds it whole. The daemon
-//! reads slowly, so that the fault hits it at work.
+//! All of it happens to one cluster, one act after the other, so it is one test; each act finds the cluster whole. The
+//! daemon reads slowly, so that the fault hits it at work.
 
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::checker::check;
@@ -20,30 +19,36 @@ const SLOWER: &str = r#"
 "fetch.queue.backoff.ms" = "250"
 "#;
 
-/// The cluster that is disturbed, whole again.
-pub fn disturbed() -> MutexGuard<'static, Kafka> {
-    static DISTURBED: OnceLock<Mutex<Kafka>> = OnceLock::new();
-    let cluster = DISTURBED.get_or_init(|| Mutex::new(Kafka::start(crate::BROKERS)));
-    // Whatever a failed test left of it is mended.
-    let mut cluster = cluster.lock().unwrap_or_else(PoisonError::into_inner);
-    cluster.mend();
-    cluster
+#[test]
+fn brokers_come_and_go() {
+    let mut kafka = Kafka::start(crate::BROKERS);
+    let acts = [
+        the_leader_is_killed_and_comes_back,
+        the_leader_hands_over_and_comes_back,
+        the_coordinator_is_killed,
+        a_broker_hangs,
+        all_brokers_are_away,
+        sigterm_while_all_brokers_are_away_ends_in_time,
+    ];
+    for act in acts {
+        kafka.mend();
+        act(&mut kafka);
+    }
 }
 
 /// Lets a daemon read the input, does that to the cluster when it is a third through, and checks what came of it.
-fn through(name: &str, exactly_once: bool, fault: impl FnOnce(&mut Kafka, &Scene)) {
+fn through(kafka: &mut Kafka, name: &str, exactly_once: bool, fault: impl FnOnce(&mut Kafka, &Scene)) {
     let (input, _) = Input::shared();
-    let mut kafka = disturbed();
     let scene = match exactly_once {
-        true => Scene::exactly_once(&kafka, name, SLOWER),
-        false => Scene::with_properties(&kafka, name, SLOWER),
+        true => Scene::exactly_once(kafka, name, SLOWER),
+        false => Scene::with_properties(kafka, name, SLOWER),
     };
     input.write(&scene);
     let mut daemon = Daemon::start(&scene);
     let taken = input.wait_for_part(&mut daemon, 0.3, 0.0);
     assert!(taken < 0.9 * input.len() as f64, "it was done before the fault came");
     let begun = Instant::now();
-    fault(&mut kafka, &scene);
+    fault(kafka, &scene);
     let lasted = begun.elapsed();
     let taken = daemon.messages();
     input.wait_for_the_end(&mut daemon, &scene);
@@ -58,9 +63,8 @@ fn through(name: &str, exactly_once: bool, fault: impl FnOnce(&mut Kafka, &Scene
     daemon.stop();
 }
 
-#[test]
-fn the_leader_is_killed_and_comes_back() {
-    through("leader-killed", false, |kafka, scene| {
+fn the_leader_is_killed_and_comes_back(kafka: &mut Kafka) {
+    through(kafka, "leader-killed", false, |kafka, scene| {
         let leader = kafka.leaders(&scene.topic("metrics"))[0];
         kafka.node(leader).kill();
         std::thread::sleep(Duration::from_secs(5));
@@ -68,18 +72,16 @@ fn the_leader_is_killed_and_comes_back() {
     });
 }
 
-#[test]
-fn the_leader_hands_over_and_comes_back() {
-    through("leader-moved", true, |kafka, scene| {
+fn the_leader_hands_over_and_comes_back(kafka: &mut Kafka) {
+    through(kafka, "leader-moved", true, |kafka, scene| {
         let leader = kafka.leaders(&scene.topic("metrics"))[0];
         kafka.node(leader).stop();
         kafka.node(leader).start();
     });
 }
 
-#[test]
-fn the_coordinator_is_killed() {
-    through("coordinator-killed", true, |kafka, _| {
+fn the_coordinator_is_killed(kafka: &mut Kafka) {
+    through(kafka, "coordinator-killed", true, |kafka, _| {
         // Both, where one broker coordinates the group and another the transactions.
         for topic in ["__consumer_offsets", "__transaction_state"] {
             let coordinator = kafka.leaders(topic)[0];
@@ -91,10 +93,9 @@ fn the_coordinator_is_killed() {
     });
 }
 
-#[test]
-fn a_broker_hangs() {
+fn a_broker_hangs(kafka: &mut Kafka) {
     let pause = if crate::is_long() { 30 } else { 8 };
-    through("broker-hangs", false, |kafka, scene| {
+    through(kafka, "broker-hangs", false, |kafka, scene| {
         let leader = kafka.leaders(&scene.topic("metrics"))[0];
         kafka.node(leader).pause();
         std::thread::sleep(Duration::from_secs(pause));
@@ -102,21 +103,18 @@ fn a_broker_hangs() {
     });
 }
 
-#[test]
-fn all_brokers_are_away() {
+fn all_brokers_are_away(kafka: &mut Kafka) {
     let away = if crate::is_long() { 300 } else { 5 };
-    through("brokers-away", true, |kafka, _| {
+    through(kafka, "brokers-away", true, |kafka, _| {
         (0..kafka.nodes()).for_each(|node| kafka.node(node).kill());
         std::thread::sleep(Duration::from_secs(away));
         kafka.mend();
     });
 }
 
-#[test]
-fn sigterm_while_all_brokers_are_away_ends_in_time() {
+fn sigterm_while_all_brokers_are_away_ends_in_time(kafka: &mut Kafka) {
     let (input, _) = Input::shared();
-    let mut kafka = disturbed();
-    let scene = Scene::exactly_once(&kafka, "stop-away", SLOWER);
+    let scene = Scene::exactly_once(kafka, "stop-away", SLOWER);
     input.write(&scene);
     let mut daemon = Daemon::start(&scene);
     input.wait_for_part(&mut daemon, 0.7, 0.0);

@@ -1,7 +1,9 @@
 // Stands between the daemon and the machine's clock: the wall's time is as much ahead as the file $CLOCK_AHEAD says, in
 // seconds, at every moment. Other clocks are left alone, as they are when somebody sets the time.
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -32,4 +34,14 @@ int gettimeofday(struct timeval *restrict now, void *restrict zone) {
     now->tv_sec = exact.tv_sec;
     now->tv_usec = exact.tv_nsec / 1000;
     return outcome;
+}
+
+// A moment to wait for is meant on the clock that we show; the kernel goes by the real one.
+int pthread_cond_timedwait(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex,
+                           const struct timespec *restrict until) {
+    static int (*real)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *);
+    if (!real) real = dlsym(RTLD_NEXT, "pthread_cond_timedwait");
+    struct timespec moved = *until;
+    if (ahead) moved.tv_sec -= *ahead;
+    return real(condition, mutex, &moved);
 }

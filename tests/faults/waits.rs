@@ -17,7 +17,7 @@ use crate::traffic::{MINUTE, Service};
 
 #[test]
 fn after_a_silence_the_first_message_is_taken_at_once() {
-    let silence = Duration::from_secs(if crate::is_long() { 1_800 } else { 20 });
+    let silence = Duration::from_secs(if crate::is_long() { 600 } else { 20 });
     let scene = Scene::new(Kafka::shared(), "silence");
     let mut daemon = Daemon::start(&scene);
     scene.write("logs", &[Draft::bytes(now_ms(), "bad")]);

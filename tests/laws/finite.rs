@@ -1,7 +1,7 @@
 //! Whether every number in a state is finite: a serializer that writes nothing and looks at numbers alone.
 //!
-//! In `slots`, the weeks of the baselines, a quarter of an hour of which nothing is known is no number; elsewhere there is
-//! none of those either.
+//! In `slots`, the weeks of the baselines, a quarter of an hour of which nothing is known is no number; elsewhere there
+//! is none of those either.
 
 use serde::ser::{self, Serialize};
 use std::fmt::{self, Display};
