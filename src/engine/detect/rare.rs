@@ -44,10 +44,12 @@ pub fn rare_events(look: &Look, place: usize, track: usize, character: &Characte
     let past = if newborn {
         i64::from((look.start - look.service.earliest).clamp(0, 7 * 1440)) as u64
     } else {
-        u64::from(judged.baseline.bins)
+        // Minutes that were too new to be learned are as good a past as others.
+        u64::from(judged.baseline.bins).max(before_change(look, &judged.total).count() as u64)
     };
-    let recent = judged.total.between(look.start - RECENT, look.start - 1);
-    let recent = recent.filter(|bin| bin.value().is_some_and(|value| scale.is_eventful(value))).count() as u64;
+    let recent = before_change(look, &judged.total)
+        .filter(|bin| bin.value().is_some_and(|value| scale.is_eventful(value)))
+        .count() as u64;
     let clustered = busiest(&judged.total, look, &scale, minutes as i32) * past / minutes;
     let before = u64::from(judged.baseline.eventful).max(recent).max(clustered);
     let count = eventful.len() as u64;
@@ -76,11 +78,15 @@ pub fn rare_events(look: &Look, place: usize, track: usize, character: &Characte
     })
 }
 
+/// The minutes before the change that are looked at one by one.
+fn before_change<'a>(look: &Look, total: &'a Ring) -> impl Iterator<Item = &'a Bin> {
+    total.between(look.start - RECENT, look.start - 1)
+}
+
 /// Minutes with events in the busiest stretch of so many minutes before the change: events come in clusters.
 fn busiest(total: &Ring, look: &Look, scale: &Scale, length: Minute) -> u64 {
     let eventful = |bin: &&Bin| bin.value().is_some_and(|value| scale.is_eventful(value));
-    let minutes: Vec<Minute> =
-        total.between(look.start - RECENT, look.start - 1).filter(eventful).map(|bin| bin.minute).collect();
+    let minutes: Vec<Minute> = before_change(look, total).filter(eventful).map(|bin| bin.minute).collect();
     let within = |&end: &Minute| minutes.iter().filter(|&&each| end - length < each && each <= end).count() as u64;
     minutes.iter().map(within).max().unwrap_or(0)
 }
