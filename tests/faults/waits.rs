@@ -79,8 +79,8 @@ fn hours_of_backlog_lead_to_the_verdicts_of_those_hours() {
     daemon.stop();
 }
 
-/// Somebody sets the machine's clock, forth and back, by most of an hour: what is stamped an hour ahead or more, brokers
-/// refuse. What is in the log has its own time.
+/// Somebody sets the machine's clock, forth and back, by most of an hour: what is stamped an hour ahead or more,
+/// brokers refuse. What is in the log has its own time.
 #[test]
 fn our_own_clock_jumps_and_no_verdict_moves() {
     let (input, _) = Input::shared();
