@@ -141,6 +141,7 @@ impl Engine {
                 self.desk.put_in_order(&mut reports);
                 self.desk.hear(policy, now, &reports, effects);
             }
+            Fact::Gap { .. } => self.ask_all(policy, input, &mut reports),
             Fact::ColdStart { .. } | Fact::PolicyChanged => self.desk.told(policy, now, &input.fact, effects),
         }
         if matches!(input.fact, Fact::Tick) {

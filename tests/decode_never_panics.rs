@@ -1,62 +1,45 @@
 //! Whatever a topic carries is taken or refused, never a panic, and what is taken keeps the rules.
 //!
 //! Random bytes, valid messages with a few bytes changed, and documents put together at random from the topics' own
-//! words, which reach deeper than noise does. A few thousand cases; the wire contract itself is pinned elsewhere.
+//! words, which reach deeper than noise does. A few thousand cases, or as many as `CASES` says; `fuzz/` asks the same
+//! laws where a nightly toolchain can steer by coverage. The wire contract itself is pinned elsewhere.
+
+#[path = "laws/finite.rs"]
+mod finite;
+#[path = "laws/stepped.rs"]
+mod stepped;
+#[path = "laws/taken.rs"]
+mod taken;
 
 use proptest::prelude::*;
 use regressd::engine::event::{Fact, LogLine, Origin, Reading, Sample, Severity};
 use regressd::engine::time::Time;
-use regressd::wire::inbound::{Kind, Rejected, decode};
-use regressd::wire::recording;
+use regressd::wire::inbound::{Kind, decode};
 use std::fs;
+use std::path::Path;
+use std::sync::OnceLock;
+use stepped::stepped;
+use taken::taken_or_refused;
 
-const KINDS: [Kind; 4] = [Kind::Metrics, Kind::Logs, Kind::Deployments, Kind::Control];
-
-/// Every message that is accepted, to be damaged.
-fn accepted() -> Vec<Vec<u8>> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/contract/accepted");
-    let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.retain(|path| path.extension().is_some_and(|kind| kind == "json"));
-    paths.sort();
-    paths.into_iter().map(|path| fs::read(path).unwrap()).collect()
+/// Every message that is accepted, to be damaged, and every nasty one that is kept.
+fn messages() -> &'static [Vec<u8>] {
+    static MESSAGES: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+    MESSAGES.get_or_init(|| {
+        let folders = ["contract/accepted", "nasty"]
+            .map(|folder| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(folder));
+        let mut paths: Vec<_> = folders
+            .iter()
+            .flat_map(|folder| fs::read_dir(folder).unwrap())
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        paths.sort();
+        paths.into_iter().map(|path| fs::read(path).unwrap()).collect()
+    })
 }
 
-fn taken_or_refused(payload: &[u8]) {
-    for kind in KINDS {
-        let mut facts = vec![Fact::Drain];
-        match decode(kind, payload, &mut facts) {
-            Ok(()) => facts[1..].iter().for_each(keeps_the_rules),
-            Err(rejected) => {
-                assert_eq!(facts, [Fact::Drain], "all or nothing");
-                assert!(!rejected.detail.is_empty() && rejected.detail.len() <= Rejected::DETAIL_BYTES_MAX);
-            }
-        }
-    }
-    // Its answer does not matter here, only that there is one.
-    let _ = recording::parse(payload);
-}
-
-fn keeps_the_rules(fact: &Fact) {
-    let (at, origin, labels) = match fact {
-        Fact::Sample(sample) => {
-            match &sample.reading {
-                Reading::Gauge(value) => assert!(value.is_finite()),
-                Reading::Counter(value) | Reading::Delta(value) => assert!(value.is_finite() && *value >= 0.0),
-                Reading::Histogram(buckets) => {
-                    assert_eq!(buckets.counts.len(), buckets.bounds.len() + 1);
-                    assert!(buckets.bounds.is_sorted_by(|a, b| a < b));
-                    assert!(buckets.bounds.iter().chain(&buckets.sum).all(|number| number.is_finite()));
-                }
-            }
-            assert!(!sample.metric.is_empty());
-            (sample.at, &sample.origin, &sample.labels)
-        }
-        Fact::Log(line) => (line.at, &line.origin, &line.labels),
-        _ => return,
-    };
-    assert!((946_684_800_000..4_102_444_800_000).contains(&at.0));
-    assert!(!origin.service.is_empty() && !origin.env.is_empty());
-    assert!(labels.is_sorted_by(|(a, _), (b, _)| a < b));
+/// `CASES=10000000` asks for so many of each property.
+fn cases() -> u32 {
+    std::env::var("CASES").map_or(1_500, |cases| cases.parse().expect("CASES is a number"))
 }
 
 /// Values that are right, nearly right, or rubbish.
@@ -146,8 +129,19 @@ fn sample_of(service: &str, metric: &str, value: f64, labels: &[(String, String)
     serde_json::json!({"ts": ts, "service": service, "metric": metric, "value": value, "labels": labels}).to_string()
 }
 
+#[test]
+fn every_nasty_message_is_taken_or_refused() {
+    assert!(messages().len() > 80, "the corpus is not there");
+    messages().iter().for_each(|message| taken_or_refused(message));
+}
+
+/// A byte of a message that is another one.
+fn change() -> impl Strategy<Value = Option<(prop::sample::Index, u8)>> {
+    any::<Option<(prop::sample::Index, u8)>>()
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn random_bytes(payload in prop::collection::vec(any::<u8>(), 0..200)) {
@@ -159,8 +153,7 @@ proptest! {
         which in any::<prop::sample::Index>(),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4u8), 1..6),
     ) {
-        let messages = accepted();
-        let mut payload = which.get(&messages).clone();
+        let mut payload = which.get(messages()).clone();
         for (place, byte, how) in changes {
             let place = place.index(payload.len() + 1);
             match how {
@@ -172,6 +165,25 @@ proptest! {
             }
         }
         taken_or_refused(&payload);
+    }
+
+    #[test]
+    fn streams_of_anything_leave_a_finite_state(
+        lines in prop::collection::vec((any::<u8>(), any::<prop::sample::Index>(), change()), 1..12),
+    ) {
+        let mut stream = Vec::new();
+        for (head, which, change) in lines {
+            let mut line = which.get(messages()).clone();
+            if let Some((place, byte)) = change.filter(|_| !line.is_empty()) {
+                let place = place.index(line.len());
+                line[place] = byte;
+            }
+            line.retain(|byte| *byte != b'\n');
+            stream.push(head);
+            stream.extend(line);
+            stream.push(b'\n');
+        }
+        stepped(&stream);
     }
 
     #[test]

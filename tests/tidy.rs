@@ -289,6 +289,17 @@ fn links_between_documents_lead_somewhere() {
     report(wrong);
 }
 
+#[test]
+fn faults_name_tests_that_are_there() {
+    let text = document("docs/faults.md");
+    let code: String = rust().iter().map(|source| source.text.as_str()).collect();
+    // Names of tests are sentences; what is shorter is a word of the daemon's.
+    let named = text.split('`').skip(1).step_by(2).filter(|name| name.matches('_').count() >= 3);
+    let named = named.filter(|name| !name.starts_with("regressd_"));
+    let missing = named.filter(|name| !code.contains(&format!("fn {name}("))).map(|name| format!("no test `{name}`"));
+    report(missing.collect());
+}
+
 fn document(path: &str) -> String {
     tracked().into_iter().find(|source| source.path == path).expect("a document of the project").text
 }

@@ -31,6 +31,11 @@ pub enum Fact<'a> {
     ColdStart {
         since: Time,
     },
+    /// Metrics or log lines of this stretch of time are gone for good: the log dropped them before they were read.
+    Gap {
+        from: Time,
+        to: Time,
+    },
     /// A new policy is in force from here on.
     PolicyChanged,
     /// The recording stops here: every open watch is closed on the data there is.

@@ -21,7 +21,7 @@ use super::policy::Policy;
 use super::pulse::Pulse;
 use super::report::{Answer, Looked, Question, Recovered, Report};
 use super::time::Time;
-use super::verdict;
+use super::verdict::{self, Verdict};
 use super::vitals::{self, Vitals};
 use super::watch::{self, Phase, Watch};
 use super::watches::Watches;
@@ -103,6 +103,7 @@ impl Lane {
             Fact::Deployment(deployment) => self.deployment(policy, now, deployment, elsewhere, reports),
             Fact::Control(control) => self.control(policy, now, control, reports),
             Fact::Tick => self.tick(policy, now, elsewhere, reports),
+            Fact::Gap { from, to } => self.watches.gap(*from, *to),
             Fact::Drain => self.look_at(policy, now, self.watches.all(), true, elsewhere, reports),
             Fact::ColdStart { .. } | Fact::PolicyChanged => {}
         }
@@ -272,18 +273,35 @@ impl Lane {
 
     /// One look at one watch: evidence and verdict. None if the others have to be asked first.
     fn look(&mut self, policy: &Policy, now: Time, place: usize, last: bool, elsewhere: &Elsewhere) -> Option<Looked> {
+        let blind = self.watches.get(place).is_blind();
+        let verdict = match blind {
+            true => last.then(verdict::of_gap),
+            false => self.judge(policy, now, place, last, elsewhere)?,
+        };
+        let watch = self.watches.get(place);
+        let rollout = rollout::rollout_of(&self.fleet, now, &watch.deployment);
+        Some(Looked { thread: watch.thread.clone(), at: now, verdict, last, superseded: watch.superseded, rollout })
+    }
+
+    /// The verdict by now, if there is one. None at all if the others have to be asked first.
+    fn judge(
+        &mut self,
+        policy: &Policy,
+        now: Time,
+        place: usize,
+        last: bool,
+        elsewhere: &Elsewhere,
+    ) -> Option<Option<Verdict>> {
         let findings = self.findings(policy, now, place, elsewhere)?;
         let watch = self.watches.get_mut(place);
         let level = watch.level(policy);
         let found = verdict::so_far(level, &findings).or_else(|| watch.sum.clone().map(verdict::of_steps));
         watch.found |= found.is_some();
         let watch = self.watches.get(place);
-        let verdict = match found {
+        Some(match found {
             None if last => Some(verdict::at_the_end(level, findings, self.has_overflowed(watch), watch.superseded)),
             found => found,
-        };
-        let rollout = rollout::rollout_of(&self.fleet, now, &watch.deployment);
-        Some(Looked { thread: watch.thread.clone(), at: now, verdict, last, superseded: watch.superseded, rollout })
+        })
     }
 
     /// Enters what the deployment did in the ledger, once, as soon as there is enough to measure it by.
@@ -291,7 +309,7 @@ impl Lane {
         let watch = self.watches.get(place);
         let deployment = watch.deployment.clone();
         let upto = Watch::complete(now.min(watch.until + watch::GRACE));
-        if watch.entered || !(last || detect::steps::is_measurable(&deployment, upto)) {
+        if watch.entered || watch.gap || !(last || detect::steps::is_measurable(&deployment, upto)) {
             return;
         }
         let Some(service) = self.fleet.find(&deployment.env, &deployment.service) else { return };

@@ -36,7 +36,7 @@ impl Pulse {
             Fact::Log(line) => (1, line.at),
             Fact::Deployment(deployment) => (2, deployment.at),
             Fact::Control(control) => (3, control.at),
-            Fact::ColdStart { .. } | Fact::PolicyChanged | Fact::Tick | Fact::Drain => return,
+            Fact::ColdStart { .. } | Fact::Gap { .. } | Fact::PolicyChanged | Fact::Tick | Fact::Drain => return,
         };
         let newest = self.heard[kind].map_or(at, |(_, newest)| newest.max(at));
         self.heard[kind] = Some((now, newest));

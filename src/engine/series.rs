@@ -77,8 +77,8 @@ impl Series {
         let Some(bin) = self.rings.get_mut(track).and_then(|ring| ring.bin(minute_of(at), KEPT)) else {
             return Taken::Late;
         };
-        bin.num += num as f32;
-        bin.den += den as f32;
+        bin.num += within(num);
+        bin.den += within(den);
         Taken::Applied
     }
 
@@ -87,7 +87,7 @@ impl Series {
         let Some(bin) = self.rings.get_mut(track).and_then(|ring| ring.bin(minute_of(at), KEPT)) else {
             return Taken::Late;
         };
-        bin.num += n as f32;
+        bin.num += within(n);
         bin.den = 1.0;
         Taken::Applied
     }
@@ -111,6 +111,13 @@ impl Series {
             }
         }
     }
+}
+
+/// What a bin can add up without end: beyond this nobody measures, and a single such reading would make the minute, and
+/// every level learned from it, infinite.
+fn within(value: f64) -> f32 {
+    const MOST: f64 = 1e24;
+    value.clamp(-MOST, MOST) as f32
 }
 
 #[cfg(test)]

@@ -104,6 +104,14 @@ pub fn at_the_end(level: f64, findings: Findings, overflowed: bool, superseded: 
     Verdict { kind, risk, evidence: Vec::new(), coverage, shares: Vec::new() }
 }
 
+/// The verdict at the end of a watch that something was never read for: what is missing may have been all that
+/// mattered.
+pub fn of_gap() -> Verdict {
+    let coverage = vec![Coverage { signal: "*".into(), smallest_change: None, lack: Some(Lack::Gap) }];
+    let (kind, risk) = (VerdictKind::Inconclusive, 0.02);
+    Verdict { kind, risk, evidence: Vec::new(), coverage, shares: Vec::new() }
+}
+
 /// Surprise as a probability of harm: 0.5 where one watch in ten would show as much by chance.
 pub fn risk(strength: f64) -> f64 {
     1.0 / (1.0 + (-1.6 * (strength - 1.0)).exp())

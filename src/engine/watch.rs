@@ -42,6 +42,8 @@ pub struct Watch {
     pub weekly: f64,
     /// Its steps were entered in the ledger.
     pub entered: bool,
+    /// Something that it would have judged by was never read.
+    pub gap: bool,
     /// With the releases before it, it passed a budget that it did not pass alone.
     pub sum: Option<Sum>,
 }
@@ -68,6 +70,7 @@ impl Watch {
             shared: Vec::new(),
             weekly,
             entered: false,
+            gap: false,
             sum: None,
         };
         watch.reschedule(now);
@@ -121,6 +124,16 @@ impl Watch {
 
     pub fn is_over(&self, now: Time) -> bool {
         now >= self.until + GRACE
+    }
+
+    /// Whether it judges by anything from this stretch of time, the hour before the change included.
+    pub fn judges_by(&self, from: Time, to: Time) -> bool {
+        from <= self.until && to >= self.deployment.at - Span::HOUR
+    }
+
+    /// Whether what is missing keeps it from finding anything that it has not found yet.
+    pub fn is_blind(&self) -> bool {
+        self.gap && !self.found
     }
 
     /// The last complete minute at `now`.

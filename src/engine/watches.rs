@@ -12,6 +12,9 @@ use super::watch::{Phase, Watch};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
+/// Stretches of time of which something was never read: 16 bytes each, then the two oldest become one.
+const GAPS: usize = 32;
+
 /// Deployment ids remembered, so that a repeated event opens no second watch: 8 bytes each.
 const SEEN: usize = 20_000;
 
@@ -21,6 +24,7 @@ pub struct Watches {
     closed: Vec<usize>,
     seen: VecDeque<u64>,
     pace: Pace,
+    gaps: VecDeque<(Time, Time)>,
 }
 
 impl Watches {
@@ -43,13 +47,26 @@ impl Watches {
         let thread = thread_id(&deployment.env, &deployment.service, &deployment.id);
         let weekly = self.count(now, deployment);
         let place = self.open.len();
-        self.open.push(Watch::open(deployment.clone(), thread, policy.watch.duration, weekly, now));
+        let mut watch = Watch::open(deployment.clone(), thread, policy.watch.duration, weekly, now);
+        watch.gap = self.gaps.iter().any(|(from, to)| watch.judges_by(*from, *to));
+        self.open.push(watch);
         &self.open[place]
     }
 
     /// A deployment that another lane watches: it counts among the fleet's.
     pub fn pass_by(&mut self, now: Time, deployment: &Deployment) {
         self.count(now, deployment);
+    }
+
+    /// Something of this stretch of time was never read: whoever judges by it can't tell, now or later.
+    pub fn gap(&mut self, from: Time, to: Time) {
+        self.open.iter_mut().filter(|watch| watch.judges_by(from, to)).for_each(|watch| watch.gap = true);
+        self.gaps.push_back((from, to));
+        if self.gaps.len() > GAPS
+            && let (Some(first), Some(second)) = (self.gaps.pop_front(), self.gaps.pop_front())
+        {
+            self.gaps.push_front((first.0.min(second.0), first.1.max(second.1)));
+        }
     }
 
     /// Watches of the same service and environment whose deployment is older; they are marked as superseded.

@@ -1,6 +1,7 @@
 //! What consumer and publisher share of librdkafka: the settings they start from, and where its log lines go.
 //!
-//! The operator's own properties go over our defaults; what delivery depends on is set after them by the two.
+//! The operator's own properties go over our defaults, each to the client that it means something to; what delivery
+//! depends on is set after them by the two.
 
 use super::config::Kafka;
 use super::telemetry::KafkaTrouble;
@@ -8,14 +9,86 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
+/// Which client the settings are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Consumer,
+    Producer,
+}
+
+/// librdkafka's properties that mean something to a consumer alone; a producer would complain of each at every start.
+const OF_CONSUMERS: &[&str] = &[
+    "allow.auto.create.topics",
+    "auto.commit.enable",
+    "auto.commit.interval.ms",
+    "auto.offset.reset",
+    "check.crcs",
+    "coordinator.query.interval.ms",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.partition.eof",
+    "fetch.error.backoff.ms",
+    "fetch.max.bytes",
+    "fetch.message.max.bytes",
+    "fetch.min.bytes",
+    "fetch.queue.backoff.ms",
+    "fetch.wait.max.ms",
+    "group.id",
+    "group.instance.id",
+    "group.protocol",
+    "group.protocol.type",
+    "group.remote.assignor",
+    "heartbeat.interval.ms",
+    "isolation.level",
+    "max.partition.fetch.bytes",
+    "max.poll.interval.ms",
+    "partition.assignment.strategy",
+    "queued.max.messages.kbytes",
+    "queued.min.messages",
+    "session.timeout.ms",
+];
+
+/// And to a producer alone.
+const OF_PRODUCERS: &[&str] = &[
+    "acks",
+    "batch.num.messages",
+    "batch.size",
+    "compression.codec",
+    "compression.level",
+    "compression.type",
+    "delivery.report.only.error",
+    "delivery.timeout.ms",
+    "enable.gapless.guarantee",
+    "enable.idempotence",
+    "linger.ms",
+    "message.send.max.retries",
+    "message.timeout.ms",
+    "partitioner",
+    "queue.buffering.backpressure.threshold",
+    "queue.buffering.max.kbytes",
+    "queue.buffering.max.messages",
+    "queue.buffering.max.ms",
+    "queuing.strategy",
+    "request.required.acks",
+    "request.timeout.ms",
+    "retries",
+    "sticky.partitioning.linger.ms",
+    "transaction.timeout.ms",
+    "transactional.id",
+];
+
 /// Brokers, name, and the operator's properties.
-pub fn settings(kafka: &Kafka, defaults: &[(&str, &str)]) -> ClientConfig {
+pub fn settings(kafka: &Kafka, side: Side, defaults: &[(&str, &str)]) -> ClientConfig {
+    let others = match side {
+        Side::Consumer => OF_PRODUCERS,
+        Side::Producer => OF_CONSUMERS,
+    };
     let mut settings = ClientConfig::new();
     settings.set("client.id", "regressd");
     for (name, value) in defaults {
         settings.set(*name, *value);
     }
-    for (name, value) in &kafka.properties {
+    for (name, value) in kafka.properties.iter().filter(|(name, _)| !others.contains(&name.as_ref())) {
         settings.set(name, value);
     }
     settings.set("bootstrap.servers", &kafka.brokers);
@@ -56,5 +129,24 @@ pub fn trouble(error: &KafkaError) -> KafkaTrouble {
         ) => KafkaTrouble::Authentication,
         Some(RDKafkaErrorCode::Fatal) => KafkaTrouble::Fatal,
         _ => KafkaTrouble::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shell::config::Config;
+
+    #[test]
+    fn each_client_gets_its_own_properties() {
+        let toml = "[kafka.properties]\n\"session.timeout.ms\" = \"9000\"\n\"linger.ms\" = \"7\"\n\
+                    \"client.rack\" = \"a\"\n";
+        let config = Config::from_toml_str(toml).expect("no mistakes");
+        let got = |side, name| settings(&config.kafka, side, &[]).get(name).map(str::to_owned);
+        assert_eq!(got(Side::Consumer, "session.timeout.ms").as_deref(), Some("9000"));
+        assert_eq!(got(Side::Producer, "session.timeout.ms"), None);
+        assert_eq!(got(Side::Producer, "linger.ms").as_deref(), Some("7"));
+        assert_eq!(got(Side::Consumer, "linger.ms"), None);
+        assert_eq!(got(Side::Consumer, "client.rack"), got(Side::Producer, "client.rack"));
     }
 }

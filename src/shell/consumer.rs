@@ -7,10 +7,11 @@
 
 mod listener;
 pub mod partitions;
+pub mod tally;
 
 use super::align::Slot;
 use super::checkpoint::Positions;
-use super::client;
+use super::client::{self, Side};
 use super::config::Kafka;
 use super::telemetry::Metrics;
 use super::topics::Topics;
@@ -85,7 +86,7 @@ impl Consumer {
         partitions: Partitions,
         metrics: Arc<Metrics>,
     ) -> Result<Consumer, KafkaError> {
-        let mut settings = client::settings(kafka, &DEFAULTS);
+        let mut settings = client::settings(kafka, Side::Consumer, &DEFAULTS);
         settings.set("group.id", &kafka.group);
         REQUIRED.iter().for_each(|(name, value)| {
             settings.set(*name, *value);

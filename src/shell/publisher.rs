@@ -7,7 +7,7 @@
 
 mod transactions;
 
-use super::client;
+use super::client::{self, Side};
 use super::config::Kafka;
 use super::outbox::Sealed;
 use super::pump::Outgoing;
@@ -66,7 +66,7 @@ enum Progress {
 impl Publisher {
     /// Fails where librdkafka refuses the settings; an unreachable broker is no failure.
     pub fn connect(kafka: &Kafka, metrics: Arc<Metrics>) -> Result<Publisher, KafkaError> {
-        let mut settings = client::settings(kafka, &DEFAULTS);
+        let mut settings = client::settings(kafka, Side::Producer, &DEFAULTS);
         REQUIRED.iter().for_each(|(name, value)| {
             settings.set(*name, *value);
         });

@@ -2,10 +2,12 @@
 //!
 //! Every method is something that happened or a level that was read; names, help texts and labels stand in `new`, one
 //! line each. Labels come from closed lists, which stand at 0 from the start, so that a first increase is seen; only
-//! topics and partitions are open, and those are taken back when they are no longer ours. Serving is `http`'s affair.
+//! topics and partitions (`places`) are open, and those are taken back when they are no longer ours. Serving is
+//! `http`'s affair.
 
 mod families;
 mod measured;
+mod places;
 #[cfg(test)]
 mod tests;
 
@@ -14,9 +16,11 @@ use crate::engine::effect::{
     Accuracy, Action, Audit, AuditEvent, Change, Effect, Heard, Lifecycle, Reason, VerdictKind,
 };
 use crate::engine::event::Word;
+use crate::shell::consumer::tally::Tally;
 use crate::wire::inbound::{Kind, RejectReason};
 use families::Families;
 use measured::Measured;
+use places::Places;
 use prometheus::{Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -59,7 +63,7 @@ pub struct Metrics {
     /// The engine's counters when last looked at.
     seen: Mutex<Vitals>,
     dead_letters: IntCounterVec,
-    lag_messages: IntGaugeVec,
+    places: Places,
     lag_seconds: Gauge,
     partitions_stopped: IntGauge,
     messages_lost: IntCounter,
@@ -115,7 +119,7 @@ impl Metrics {
             dropped: new.counters("dropped_total", "Facts that were decoded and not used.", &["reason"]),
             seen: Mutex::default(),
             dead_letters: new.counters("dead_letters_total", "Messages that can't be taken.", &["kind", "reason"]),
-            lag_messages: new.int_gauges("consumer_lag_messages", "Messages not taken yet.", &["topic", "partition"]),
+            places: Places::new(&new),
             lag_seconds: new.gauge("consumer_lag_seconds", "How far the latest message taken lies behind the clock."),
             messages_lost: new.counter("messages_lost_total", "Messages that retention took before they were read."),
             partitions_stopped: new.int_gauge("partitions_stopped", "Partitions stopped for their dead letters."),
@@ -328,13 +332,17 @@ impl Metrics {
 
     /// So many messages of a partition were not taken yet.
     pub fn set_lag(&self, topic: &str, partition: i32, messages: i64) {
-        self.lag_messages.with_label_values(&[topic, &partition.to_string()]).set(messages.max(0));
+        self.places.set_lag(topic, partition, messages);
+    }
+
+    /// How far a partition is read, by stage, and what became of what was read.
+    pub fn observe_partition(&self, topic: &str, partition: i32, stages: &[(&str, i64)], tally: &Tally) {
+        self.places.show(topic, partition, stages, tally);
     }
 
     /// The partition is no longer ours.
-    pub fn forget_lag(&self, topic: &str, partition: i32) {
-        // That there was no such series is as good.
-        let _ = self.lag_messages.remove_label_values(&[topic, &partition.to_string()]);
+    pub fn forget_partition(&self, topic: &str, partition: i32) {
+        self.places.forget(topic, partition);
     }
 
     /// How far the latest message taken lies behind the clock.

@@ -3,7 +3,10 @@
 //! Started, it is waited for until it says it is ready. What it writes to standard error is kept and shown when a test
 //! fails. Ending it is either the operator's way, which must end with success, or the machine's.
 
+#![allow(dead_code, reason = "the edge and the fault tests use a part each")]
+
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -14,6 +17,8 @@ use crate::scene::Scene;
 
 const READY_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_regressd");
 
 pub struct Daemon<'a> {
     scene: &'a Scene,
@@ -39,14 +44,44 @@ impl Daemon<'_> {
 
     /// The same, with variables of its environment.
     pub fn launch_with<'a>(scene: &'a Scene, environment: &[(&str, &str)]) -> Daemon<'a> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_regressd"));
+        Daemon::launch_by(scene, &mut Command::new(PROGRAM), environment)
+    }
+
+    /// The same, its state in a file system of its own, which nobody else sees and which goes with it: `prepare` is
+    /// what `sh` does to the directory `$1` first.
+    pub fn launch_mounted<'a>(scene: &'a Scene, prepare: &str) -> Daemon<'a> {
+        let state = scene.folder().join("state");
+        fs::create_dir_all(&state).expect("the scene's folder is writable");
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--map-root-user", "sh", "-e", "-c"]);
+        command.arg(format!("{prepare}\nshift\nexec \"$@\"")).arg("sh").arg(state).arg(PROGRAM);
+        Daemon::launch_by(scene, &mut command, &[])
+    }
+
+    fn launch_by<'a>(scene: &'a Scene, command: &mut Command, environment: &[(&str, &str)]) -> Daemon<'a> {
         command.arg("run").arg("--config").arg(scene.config()).env_remove("RUST_LOG");
         command.envs(environment.iter().copied());
-        Daemon { scene, process: Leash::start(&mut command, &scene.log()) }
+        Daemon { scene, process: Leash::start(command, &scene.log()) }
+    }
+
+    /// Its state directory as it sees it itself.
+    pub fn state(&self) -> PathBuf {
+        let state = self.scene.folder().join("state");
+        let inside = state.strip_prefix("/").expect("it is an absolute path");
+        Path::new("/proc").join(self.process.pid().to_string()).join("root").join(inside)
     }
 
     pub fn is_ready(&self) -> bool {
         http::get(self.scene.http(), "/readyz").is_ok_and(|answer| answer.status == 200)
+    }
+
+    /// SIGSTOP: it stands still and knows nothing of it.
+    pub fn pause(&self) {
+        self.process.signal("STOP");
+    }
+
+    pub fn resume(&self) {
+        self.process.signal("CONT");
     }
 
     /// Fails the test if it is gone.
@@ -85,6 +120,11 @@ impl Daemon<'_> {
 
     pub fn exposition(&self) -> Option<String> {
         http::get(self.scene.http(), "/metrics").ok().filter(|answer| answer.status == 200).map(|answer| answer.body)
+    }
+
+    /// In bytes.
+    pub fn memory(&self) -> f64 {
+        self.metric("process_resident_memory_bytes", &[])
     }
 
     /// Messages it is done with, whatever became of them.

@@ -3,6 +3,8 @@
 //! HTTP/1.0, so that no server answers in chunks. Anything that goes wrong is an error with its reason, because a
 //! server that is not there yet is asked again.
 
+#![allow(dead_code, reason = "the edge and the fault tests use a part each")]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;

@@ -4,6 +4,8 @@
 //! ephemeral range: in that range, a client that keeps knocking while the broker is down can end up connected to
 //! itself.
 
+#![allow(dead_code, reason = "the edge and the fault tests use a part each")]
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -13,7 +15,7 @@ use std::sync::{Once, OnceLock};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 
 use crate::clock::ask_until;
@@ -36,10 +38,10 @@ pub struct Node {
 }
 
 impl Kafka {
-    /// The broker that all tests share which don't take it away.
+    /// The cluster that all tests share which take nothing away from it.
     pub fn shared() -> &'static Kafka {
         static SHARED: OnceLock<Kafka> = OnceLock::new();
-        SHARED.get_or_init(|| Kafka::start(1))
+        SHARED.get_or_init(|| Kafka::start(crate::BROKERS))
     }
 
     /// A cluster with fresh data, ready to be used.
@@ -98,6 +100,16 @@ impl Kafka {
         }
     }
 
+    /// So many partitions in all.
+    pub fn grow_topic(&self, topic: &str, partitions: usize) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("the client's settings are valid");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without I/O starts");
+        let options = AdminOptions::new().operation_timeout(Some(START_LIMIT));
+        let wanted = NewPartitions::new(topic, partitions);
+        let answers = runtime.block_on(admin.create_partitions(&[wanted], &options)).expect("the broker answers");
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    }
+
     /// Until nobody knows it any more.
     pub fn delete_topic(&self, topic: &str) {
         let admin: AdminClient<DefaultClientContext> = self.client().create().expect("the client's settings are valid");
@@ -130,6 +142,29 @@ impl Kafka {
         let metadata = metadata.expect("the cluster answers");
         let partitions = metadata.topics().first().expect("it was asked for").partitions();
         partitions.iter().filter_map(|partition| usize::try_from(partition.leader() - 1).ok()).collect()
+    }
+
+    /// Starts what does not run, lets go what is held, and waits until every replica has what its leader has: whatever
+    /// the test before did to the cluster.
+    pub fn mend(&mut self) {
+        for node in &mut self.nodes {
+            match node.process {
+                Some(_) => node.resume(),
+                None => node.launch(),
+            }
+        }
+        self.wait_until_ready();
+        let consumer: rdkafka::consumer::BaseConsumer = self.client().create().expect("the settings are valid");
+        let whole = ask_until(START_LIMIT, || {
+            let metadata = rdkafka::consumer::Consumer::fetch_metadata(&consumer, None, Duration::from_secs(5)).ok()?;
+            let mut partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+            partitions.all(|each| each.leader() > 0 && each.isr().len() == each.replicas().len()).then_some(())
+        });
+        assert!(whole.is_some(), "replicas were not in step again within {START_LIMIT:?}");
+    }
+
+    pub fn nodes(&self) -> usize {
+        self.nodes.len()
     }
 
     pub fn node(&mut self, index: usize) -> &mut Node {

@@ -4,6 +4,9 @@
 //! wait has a deadline. A broker that can't start fails the test: nothing here is ever skipped. What the engine decides
 //! and why is not tested here; stories and storms do that without a broker.
 
+/// Of the shared cluster.
+const BROKERS: usize = 1;
+
 mod clock;
 mod daemon;
 mod http;
@@ -16,12 +19,7 @@ mod traffic;
 mod broker_lifecycle;
 mod dashboards;
 mod dead_letters;
-mod exactly_once;
-mod faults;
 mod mutations;
-mod outage;
 mod reload;
-mod restart;
 mod secured;
-mod state_topic;
 mod whole_path;

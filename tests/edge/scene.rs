@@ -4,6 +4,8 @@
 //! things are, for `recommend` (so that a regression is spoken of plainly) and for judging deployments of before the
 //! start.
 
+#![allow(dead_code, reason = "the edge and the fault tests use a part each")]
+
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -26,6 +28,7 @@ const TOPICS: [(&str, usize); 7] = [
 
 pub struct Scene {
     name: String,
+    group: String,
     brokers: String,
     /// Where the daemon comes in.
     door: String,
@@ -75,6 +78,7 @@ impl Scene {
     fn set(kafka: &Kafka, name: &str, door: &str, properties: String, delivery: &'static str) -> Scene {
         let scene = Scene {
             name: name.to_owned(),
+            group: name.to_owned(),
             brokers: kafka.addresses(),
             door: door.to_owned(),
             folder: scratch(name),
@@ -84,6 +88,17 @@ impl Scene {
             state: String::new(),
         };
         kafka.create_topics(&TOPICS.map(|(kind, partitions)| (scene.topic(kind), partitions)));
+        scene.configure("");
+        scene
+    }
+
+    /// Another daemon's surroundings on the same topics: its own group, state and address.
+    pub fn beside(&self, group: &str) -> Scene {
+        let (folder, http) = (scratch(group), SocketAddr::from(([127, 0, 0, 1], free_port())));
+        let (name, brokers, door) = (self.name.clone(), self.brokers.clone(), self.door.clone());
+        let (properties, delivery, group) = (self.properties.clone(), self.delivery, group.to_owned());
+        let state = self.state.clone();
+        let scene = Scene { name, group, brokers, door, folder, http, properties, delivery, state };
         scene.configure("");
         scene
     }
@@ -116,9 +131,13 @@ impl Scene {
         format!("{}.{kind}", self.name)
     }
 
+    pub fn is_exactly_once(&self) -> bool {
+        self.delivery == "exactly_once"
+    }
+
     /// The daemon's consumer group.
     pub fn group(&self) -> &str {
-        &self.name
+        &self.group
     }
 
     pub fn brokers(&self) -> &str {
@@ -150,7 +169,7 @@ impl Scene {
             r#"
 [kafka]
 brokers = "{brokers}"
-group = "{name}"
+group = "{group}"
 cluster = "edge"
 delivery = "{delivery}"
 past_deployments = "judge"
@@ -186,6 +205,7 @@ level = "recommend"
 {more}
 "#,
             brokers = self.door,
+            group = self.group,
             name = self.name,
             state = self.folder.join("state").display(),
             http = self.http,

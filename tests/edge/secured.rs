@@ -37,7 +37,9 @@ fn with_the_least_rights_it_works_and_can_write_only_what_is_its_own() {
     let user = format!("SCRAM-SHA-512=[name=regressd,password={PASSWORD}]");
     let kafka = Kafka::start_with(&server_properties(&folder, &door), &["--add-scram", &user]);
     let scene = Scene::secured(&kafka, "secured", &door, properties(&folder));
-    allow(&kafka.addresses(), &scene);
+    let (said, all): (Vec<Right>, Vec<Right>) =
+        rights(&scene).into_iter().partition(|(_, name, _)| *name == scene.topic("recommendations"));
+    allow(&kafka.addresses(), &all);
     let now = now_ms();
     let service = Service::new("checkout").deployed_at(now - 10 * MINUTE).broken();
     scene.write("metrics", &service.metrics(now - 180 * MINUTE, now));
@@ -56,7 +58,12 @@ fn with_the_least_rights_it_works_and_can_write_only_what_is_its_own() {
     let log = fs::read_to_string(scene.log()).expect("the daemon has written it");
     assert!(log.contains("sasl.password"), "it does not say what to look at: {log}");
 
-    let daemon = Daemon::launch_with(&scene, &[(VARIABLE, PASSWORD)]);
+    let mut daemon = Daemon::launch_with(&scene, &[(VARIABLE, PASSWORD)]);
+    wait_for("the right that is not there to be missed", LIMIT, || {
+        daemon.assert_running();
+        http::get(scene.http(), "/readyz").ok().filter(|answer| answer.body.contains("publish_failing"))
+    });
+    allow(&kafka.addresses(), &said);
     wait_for("the recommendation", LIMIT, || scene.regression("deploy-checkout"));
     wait_for("the dead letter", LIMIT, || (scene.read("dead-letter").len() == 1).then_some(()));
     wait_for("readiness", LIMIT, || daemon.is_ready().then_some(()));
@@ -142,8 +149,11 @@ impl ProducerContext for Outcome {
     }
 }
 
-/// The least that the daemon needs, as the README has it. rust-rdkafka does not wrap what librdkafka has for this.
-fn allow(brokers: &str, scene: &Scene) {
+/// On what, of that name, to do what.
+type Right = (native::rd_kafka_ResourceType_t, String, native::rd_kafka_AclOperation_t);
+
+/// The least that the daemon needs, as the README has it.
+fn rights(scene: &Scene) -> Vec<Right> {
     use native::rd_kafka_AclOperation_t::{RD_KAFKA_ACL_OPERATION_READ as READ, RD_KAFKA_ACL_OPERATION_WRITE as WRITE};
     use native::rd_kafka_ResourceType_t::{
         RD_KAFKA_RESOURCE_GROUP as GROUP, RD_KAFKA_RESOURCE_TOPIC as TOPIC,
@@ -156,6 +166,11 @@ fn allow(brokers: &str, scene: &Scene) {
     for kind in ["recommendations", "audit", "dead-letter"] {
         rights.push((TOPIC, scene.topic(kind), WRITE));
     }
+    rights
+}
+
+/// Gives them to the daemon. rust-rdkafka does not wrap what librdkafka has for this.
+fn allow(brokers: &str, rights: &[Right]) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers).set("log_level", "0");
     let native_config = config.create_native_config().expect("valid settings");

@@ -3,6 +3,8 @@
 //! Writing returns when the broker has acknowledged everything; reading goes from the first record to the last there is
 //! at that moment. Both fail the test after a limit.
 
+#![allow(dead_code, reason = "the edge and the fault tests use a part each")]
+
 use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;

@@ -3,6 +3,8 @@
 //! Everything is derived from a seed and from one moment, so that two scenes can be given the same bytes. A record's
 //! own time is a second after what it tells of, as if it had been sent then.
 
+#![allow(dead_code, reason = "the edge and the fault tests use a part each")]
+
 use serde_json::json;
 
 use crate::topic::Draft;

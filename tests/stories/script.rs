@@ -134,6 +134,10 @@ fn moment(at: Time, policy: &mut Policy, rest: &mut Words) -> Moment {
         }
         "deploy" => return Moment::of(at, Fact::Deployment(deployment(at, rest))),
         "cold_start" => return Moment::of(at, Fact::ColdStart { since: time(rest.next("a time"), rest.line) }),
+        "gap" => {
+            let (from, to) = rest.next("a stretch of time").split_once("..").expect("FROM..TO");
+            return Moment::of(at, Fact::Gap { from: time(from, rest.line), to: time(to, rest.line) });
+        }
         "drain" => return Moment::of(at, Fact::Drain),
         "end" => return Moment { now: at, policy: None, fact: None },
         "freeze" => Word::Freeze(window(rest)),

@@ -95,7 +95,8 @@ pub fn mask(line: &str) -> Masked {
     while at < bytes.len() && out.masked.text.len() < TEXT_MAX {
         at = step(line, bytes, at, &mut out);
     }
-    let length = out.masked.text.trim_end().len();
+    // Only our own spaces: others are part of the word they stand in, and its place is noted.
+    let length = out.masked.text.trim_end_matches(' ').len();
     out.masked.text.truncate(length);
     out.masked
 }
@@ -353,6 +354,15 @@ fn path(bytes: &[u8], at: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_space_of_another_kind_at_the_end_is_part_of_its_word() {
+        for space in ["\u{a0}", "\u{2000}", "\u{3000}", "\u{2028}"] {
+            let masked = mask(&format!("payment declined{space}"));
+            assert_eq!(masked.symbols().len(), 2, "{}", masked.text.escape_debug());
+            assert!(masked.words.iter().all(|&(_, end)| usize::from(end) <= masked.text.len()));
+        }
+    }
 
     #[test]
     fn what_varies_is_masked() {

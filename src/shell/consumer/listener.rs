@@ -25,6 +25,9 @@ const SILENT_MICROS: i64 = 2_500_000;
 /// Statistics come every second; older ones say nothing about now.
 const STALE: Duration = Duration::from_secs(3);
 
+/// How long the brokers may take to tell the group's offsets; nothing else is done meanwhile.
+const ASKED_WITHIN: Duration = Duration::from_secs(5);
+
 pub struct Listener {
     topics: Arc<Topics>,
     partitions: Mutex<Partitions>,
@@ -88,12 +91,15 @@ impl Listener {
 
     fn assign(&self, consumer: &BaseConsumer<Listener>, list: &TopicPartitionList) -> Result<(), KafkaError> {
         let mut wanted = TopicPartitionList::new();
+        let group = self.where_the_group_stands(consumer, list);
         {
             let mut partitions = self.partitions();
             for element in list.elements() {
                 let Some(kind) = self.topics.kind(element.topic()) else { continue };
+                let group = group.find_partition(element.topic(), element.partition());
+                let group = group.and_then(|committed| committed.offset().to_raw()).filter(|next| *next >= 0);
                 // An invalid offset means: the group's committed one, else what `auto.offset.reset` says.
-                let next = partitions.assign(element.topic(), element.partition(), kind);
+                let next = partitions.assign(element.topic(), element.partition(), kind, group);
                 let offset = next.map_or(Offset::Invalid, Offset::Offset);
                 wanted.add_partition_offset(element.topic(), element.partition(), offset)?;
                 tracing::info!(topic = element.topic(), partition = element.partition(), ?offset, "partition assigned");
@@ -104,6 +110,29 @@ impl Listener {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(&wanted),
             _ => consumer.assign(&wanted),
         }
+    }
+
+    /// The group's offsets of partitions of which we know no position. Without them nobody could tell that such a
+    /// partition is at its end, and the others would wait for it in vain. Where the brokers don't say, it is done
+    /// without.
+    fn where_the_group_stands(
+        &self,
+        consumer: &BaseConsumer<Listener>,
+        list: &TopicPartitionList,
+    ) -> TopicPartitionList {
+        let mut unknown = TopicPartitionList::new();
+        for element in list.elements() {
+            if !self.partitions().is_known(element.topic(), element.partition()) {
+                unknown.add_partition(element.topic(), element.partition());
+            }
+        }
+        if unknown.count() == 0 {
+            return unknown;
+        }
+        consumer.committed_offsets(unknown, ASKED_WITHIN).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the group's offsets are not known yet");
+            TopicPartitionList::new()
+        })
     }
 
     fn revoke(&self, consumer: &BaseConsumer<Listener>, list: &TopicPartitionList) -> Result<(), KafkaError> {

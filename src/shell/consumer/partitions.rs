@@ -6,6 +6,7 @@
 //! messages: a partition of which the checkpoint knows nothing yet is read on from the group's offset. Both sides run
 //! on the one polling thread; the lock is for the type system and is never waited for.
 
+use super::tally::Tally;
 use crate::engine::time::Time;
 use crate::shell::align::Slot;
 use crate::shell::checkpoint::Positions;
@@ -27,6 +28,7 @@ pub struct Partition {
     pub acknowledged: Next,
     pub remembered: Next,
     pub committed: Next,
+    pub tally: Tally,
     /// The last timestamp that was believed, in milliseconds.
     pub last: AtomicI64,
 }
@@ -49,7 +51,15 @@ impl Partition {
         let at = || Next(AtomicI64::new(next));
         let (polled, stepped, acknowledged, remembered) = (at(), at(), at(), at());
         let (committed, last) = (Next(AtomicI64::new(UNKNOWN)), AtomicI64::new(Time::MIN.0));
-        Partition { topic, number, kind, polled, stepped, acknowledged, remembered, committed, last }
+        let tally = Tally::default();
+        Partition { topic, number, kind, polled, stepped, acknowledged, remembered, committed, tally, last }
+    }
+
+    /// How far it is, as the metrics show it: each but the first is at most what the one before it is.
+    pub fn stages(&self) -> [(&'static str, i64); 4] {
+        let stages = [&self.stepped, &self.acknowledged, &self.remembered, &self.committed].map(Next::get);
+        let [stepped, acknowledged, remembered, committed] = stages;
+        [("stepped", stepped), ("acknowledged", acknowledged), ("remembered", remembered), ("committed", committed)]
     }
 
     /// The offset to commit, if the checkpoint has come to hold more than was committed last.
@@ -102,14 +112,24 @@ impl Partitions {
         })
     }
 
-    /// Notes an assignment; the offset to read on from, if it is known.
-    pub fn assign(&mut self, topic: &str, number: i32, kind: Kind) -> Option<i64> {
+    /// Whether it is known where to read on.
+    pub fn is_known(&self, topic: &str, number: i32) -> bool {
+        let slot = self.slots.get(&(Arc::from(topic), number));
+        slot.is_some_and(|slot| self.all[*slot].stepped.get() != UNKNOWN)
+    }
+
+    /// Notes an assignment; the offset to read on from, if it is known, or else where the group stands.
+    pub fn assign(&mut self, topic: &str, number: i32, kind: Kind, group: Option<i64>) -> Option<i64> {
         let key = (Arc::from(topic), number);
         let slot = match self.slots.get(&key) {
             Some(slot) => *slot,
             None => self.add(key.0, number, kind, UNKNOWN),
         };
         let partition = &self.all[slot];
+        if let (UNKNOWN, Some(next)) = (partition.stepped.get(), group) {
+            let Partition { stepped, acknowledged, remembered, .. } = &**partition;
+            [stepped, acknowledged, remembered].iter().for_each(|at| at.set(next));
+        }
         // What was polled and not stepped went with the last assignment.
         partition.polled.set(partition.stepped.get());
         if !self.assigned.contains(&slot) {
@@ -184,22 +204,34 @@ mod tests {
     #[test]
     fn a_partition_that_comes_back_is_read_on_from_what_was_stepped() {
         let mut partitions = Partitions::default();
-        assert_eq!(partitions.assign("metrics", 0, Kind::Metrics), None);
+        assert_eq!(partitions.assign("metrics", 0, Kind::Metrics, None), None);
         let partition = partitions.get(0).clone();
         partition.polled.set(12);
         partition.stepped.set(10);
         partitions.revoke("metrics", 0);
         assert_eq!(partitions.slot("metrics", 0), None);
-        assert_eq!(partitions.assign("metrics", 0, Kind::Metrics), Some(10));
+        assert_eq!(partitions.assign("metrics", 0, Kind::Metrics, None), Some(10));
         assert_eq!(partition.polled.get(), 10);
         assert_eq!(partitions.take_changes(), [Change::Assigned(0), Change::Revoked(0), Change::Assigned(0)]);
     }
 
     #[test]
+    fn without_a_position_of_our_own_the_groups_is_where_we_stand() {
+        let mut partitions = Partitions::default();
+        assert!(!partitions.is_known("metrics", 0));
+        assert_eq!(partitions.assign("metrics", 0, Kind::Metrics, Some(7)), Some(7));
+        assert!(partitions.is_known("metrics", 0));
+        let partition = partitions.get(0).clone();
+        assert_eq!((partition.polled.get(), partition.remembered.get()), (7, 7));
+        partition.stepped.set(9);
+        assert_eq!(partitions.assign("metrics", 0, Kind::Metrics, Some(3)), Some(9), "our own goes first");
+    }
+
+    #[test]
     fn only_what_is_acknowledged_is_remembered() {
         let mut partitions = Partitions::default();
-        partitions.assign("metrics", 0, Kind::Metrics);
-        partitions.assign("logs", 0, Kind::Logs);
+        partitions.assign("metrics", 0, Kind::Metrics, None);
+        partitions.assign("logs", 0, Kind::Logs, None);
         partitions.get(0).stepped.set(5);
         assert!(partitions.positions().is_empty());
         partitions.acknowledge();
@@ -213,7 +245,7 @@ mod tests {
     #[test]
     fn nothing_is_committed_that_no_checkpoint_holds() {
         let mut partitions = Partitions::default();
-        partitions.assign("deployments", 0, Kind::Deployments);
+        partitions.assign("deployments", 0, Kind::Deployments, None);
         let partition = partitions.get(0).clone();
         partition.stepped.set(7);
         partitions.acknowledge();

@@ -7,7 +7,7 @@
 //! it is committed with the outbox or not at all. What is published when is not decided here.
 
 use super::{DEFAULTS, Deliveries, PAUSE_FIRST, PAUSE_MAX, produce, record};
-use crate::shell::client;
+use crate::shell::client::{self, Side};
 use crate::shell::config::Kafka;
 use crate::shell::consumer::Consumer;
 use crate::shell::outbox::{Seal, Sealed};
@@ -77,7 +77,7 @@ enum Stage {
 impl Transactions {
     /// `stateful` if checkpoints go out with what is published. Nothing is connected before it is needed.
     pub fn new(kafka: &Kafka, stateful: bool, metrics: Arc<Metrics>) -> Transactions {
-        let mut settings = client::settings(kafka, &DEFAULTS);
+        let mut settings = client::settings(kafka, Side::Producer, &DEFAULTS);
         settings.set("transactional.id", &kafka.group).set("enable.idempotence", "true").set("acks", "all");
         Transactions {
             settings,

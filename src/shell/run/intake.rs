@@ -6,11 +6,12 @@
 
 use super::circuit::Circuit;
 use super::stepper::Stepper;
+use crate::engine::event::Fact;
 use crate::engine::time::Time;
 use crate::shell::align::{Align, Next, Slot, Waiting};
 use crate::shell::clock::Clock;
 use crate::shell::config::DeadLetters;
-use crate::shell::consumer::partitions::{Change, Partition};
+use crate::shell::consumer::partitions::{Change, Partition, UNKNOWN};
 use crate::shell::consumer::{Consumer, Polled};
 use crate::shell::pump::{Outgoing, Pump, Taken};
 use crate::shell::telemetry::{KafkaTrouble, Metrics};
@@ -38,11 +39,20 @@ pub struct Intake {
     align: Align,
     circuit: Circuit,
     stepper: Stepper,
+    /// Not told yet.
+    gaps: Vec<Gap>,
     clock: Clock,
     metrics: Arc<Metrics>,
     began: Instant,
     /// A group was joined, with or without partitions.
     pub joined: bool,
+}
+
+/// A stretch of time that the log dropped before it was read; since the state's own time where the partition had shown
+/// nothing before.
+struct Gap {
+    from: Option<Time>,
+    to: Option<Time>,
 }
 
 /// What was taken.
@@ -60,8 +70,8 @@ impl Intake {
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Intake {
-        let (align, circuit) = (Align::default(), Circuit::new(limits));
-        Intake { consumer, align, circuit, stepper, clock, metrics, began: Instant::now(), joined: false }
+        let (align, circuit, gaps) = (Align::default(), Circuit::new(limits), Vec::new());
+        Intake { consumer, align, circuit, stepper, gaps, clock, metrics, began: Instant::now(), joined: false }
     }
 
     /// Takes what there is, waiting at most so long for the first message.
@@ -73,6 +83,7 @@ impl Intake {
         let mut batch = Batch::default();
         loop {
             self.follow_rebalance();
+            tell_gaps(&mut self.gaps, pump, out);
             let held_up = self.take_waiting(pump, begun, &mut batch, out);
             self.stop_tripped();
             self.ease();
@@ -102,6 +113,7 @@ impl Intake {
         match self.consumer.poll(Duration::ZERO) {
             Polled::Message(slot, ..) if self.circuit.is_stopped(slot) => Ok(()),
             Polled::Message(slot, partition, message) => {
+                self.gaps.extend(gap(&self.consumer, &partition, &message, self.clock));
                 let waiting = owned(&partition, &message, self.clock);
                 self.align.offer(slot, waiting);
                 partition.polled.set(message.offset() + 1);
@@ -146,6 +158,9 @@ impl Intake {
         match consumer.poll(wait) {
             Polled::Message(slot, ..) if self.circuit.is_stopped(slot) => {}
             Polled::Message(slot, partition, message) => {
+                // Before anything else is stepped: else silence would be held against somebody in the meantime.
+                self.gaps.extend(gap(consumer, &partition, &message, self.clock));
+                tell_gaps(&mut self.gaps, pump, out);
                 if self.align.passes(slot, |slot| consumer.is_at_end(slot)) {
                     let stamped = stamped(&message);
                     let at = believed(&partition, stamped, self.clock);
@@ -300,7 +315,7 @@ impl Intake {
                 Change::Revoked(slot) => {
                     let partition = self.consumer.partition(slot);
                     self.align.revoke(slot);
-                    self.metrics.forget_lag(&partition.topic, partition.number);
+                    self.metrics.forget_partition(&partition.topic, partition.number);
                 }
             }
         }
@@ -327,6 +342,26 @@ impl Batch {
                 || self.bytes >= BYTES_MAX
                 || out.len() >= OUTGOING_MAX
                 || begun.elapsed() >= DURATION_MAX)
+    }
+}
+
+/// What the log dropped before this message, if anything that verdicts rest on. A message that comes again tells the
+/// same again, which does no harm.
+fn gap(consumer: &Consumer, partition: &Partition, message: &BorrowedMessage, clock: Clock) -> Option<Gap> {
+    let expected = partition.polled.get();
+    let is_ahead = expected != UNKNOWN && message.offset() > expected;
+    if !is_ahead || !matches!(partition.kind, Kind::Metrics | Kind::Logs) {
+        return None;
+    }
+    consumer.watermarks(partition).filter(|(low, _)| *low > expected)?;
+    let from = Some(Time(partition.last.load(Ordering::Relaxed))).filter(|last| *last > Time::MIN);
+    Some(Gap { from, to: stamped(message).and_then(|stamped| clock.believe(stamped)) })
+}
+
+fn tell_gaps(gaps: &mut Vec<Gap>, pump: &mut Pump, out: &mut Vec<Outgoing>) {
+    for Gap { from, to } in gaps.drain(..) {
+        let from = from.unwrap_or(pump.now());
+        pump.tell(Fact::Gap { from, to: to.unwrap_or(from).max(from) }, out);
     }
 }
 

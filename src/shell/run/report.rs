@@ -79,6 +79,7 @@ impl Report {
     fn lag(&self, intake: &Intake, now: Time) {
         let mut total = 0;
         for (_, partition) in intake.consumer.assigned() {
+            self.metrics.observe_partition(&partition.topic, partition.number, &partition.stages(), &partition.tally);
             // Until the first fetch nobody knows.
             let Some(lag) = intake.consumer.lag(partition) else { continue };
             total += lag;

@@ -55,6 +55,7 @@ impl Stepper {
             }
         }
         let before = out.len();
+        let vitals = pump.engine().vitals();
         let facts = self.pump(taken, pump, out);
         let metrics = &self.metrics;
         metrics.took(taken.kind, taken.payload.len());
@@ -66,6 +67,7 @@ impl Stepper {
                 is_dead_letter = true;
             }
         }
+        partition.tally.note(taken.kind, facts, is_dead_letter, &vitals, &pump.engine().vitals());
         partition.stepped.set(taken.offset + 1);
         batch.messages += 1;
         batch.bytes += taken.payload.len();

@@ -152,8 +152,8 @@ fn partitions_and_hashes_of_the_past_are_taken_back() {
     let lag = "regressd_consumer_lag_messages{partition=\"3\",topic=\"metrics\"}";
     metrics.set_lag("metrics", 3, 17);
     assert_eq!(value(&metrics, lag), Some(17.0));
-    metrics.forget_lag("metrics", 3);
-    metrics.forget_lag("metrics", 3);
+    metrics.forget_partition("metrics", 3);
+    metrics.forget_partition("metrics", 3);
     assert_eq!(value(&metrics, lag), None);
     metrics.config_loaded("aaaa");
     metrics.config_refused();

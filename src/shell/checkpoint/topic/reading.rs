@@ -7,7 +7,7 @@
 use super::Topic;
 use super::parts::{Assembled, Gathered};
 use crate::shell::checkpoint::Found;
-use crate::shell::client;
+use crate::shell::client::{self, Side};
 use crate::shell::config::Kafka;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -54,7 +54,7 @@ impl Reader {
     /// # Errors
     /// librdkafka refuses the settings.
     pub fn new(kafka: &Kafka, topic: Topic) -> Result<Reader, KafkaError> {
-        let mut settings = client::settings(kafka, &[]);
+        let mut settings = client::settings(kafka, Side::Consumer, &[]);
         settings.set("group.id", &kafka.group);
         REQUIRED.iter().for_each(|(name, value)| {
             settings.set(*name, *value);

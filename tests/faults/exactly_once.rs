@@ -3,24 +3,24 @@
 //! The yardstick is, as for `restart`, a daemon that read the same input undisturbed. What a reader of the output
 //! topics finds here is what was committed; what a killed daemon left half published is not among it.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::Offset;
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, Producer};
 
+use crate::checker::{assert_once, assert_same};
 use crate::clock::{now_ms, wait_for};
 use crate::daemon::Daemon;
+use crate::input::{Input, Said};
 use crate::kafka::Kafka;
-use crate::restart::{Input, Said, assert_same};
 use crate::scene::Scene;
 use crate::topic::{self, Draft};
 use crate::traffic::{Noise, SECOND};
 
 pub const LIMIT: Duration = Duration::from_secs(60);
 
-/// `KILLS=50` asks for more; three brokers serve the long run.
+/// `KILLS=50` asks for more.
 const KILLS: usize = 5;
 
 /// Small sips, so that it can be killed in the middle, and a member that comes back under its own name, so that nobody
@@ -37,13 +37,14 @@ pub const BAD: usize = 40;
 #[test]
 fn after_kill_9_at_any_moment_everything_is_said_once() {
     let kills = std::env::var("KILLS").map_or(KILLS, |kills| kills.parse().expect("KILLS is a number"));
-    let started = (kills > KILLS).then(|| Kafka::start(3));
-    let kafka = started.as_ref().unwrap_or_else(|| Kafka::shared());
     // Enough to read that the last kill finds something left to do.
-    let input = if kills > KILLS { Input::every(SECOND) } else { Input::new() };
-    let undisturbed = input.undisturbed("transactions-not");
-    let scene = Scene::exactly_once(kafka, "transactions", PROPERTIES);
-    assert_said_once_though_killed(&scene, &input, &undisturbed, (kills, 2_500), || {});
+    let made = (kills > KILLS).then(|| Input::every(SECOND)).map(|input| {
+        let undisturbed = input.undisturbed("transactions-not");
+        (input, undisturbed)
+    });
+    let (input, undisturbed) = made.as_ref().unwrap_or_else(|| Input::shared());
+    let scene = Scene::exactly_once(Kafka::shared(), "transactions", PROPERTIES);
+    assert_said_once_though_killed(&scene, input, undisturbed, (kills, 2_500), || {});
 }
 
 /// Among the last hour's input, so that they come at different moments.
@@ -81,10 +82,8 @@ pub fn assert_said_once_though_killed(
     println!("killed after {stepped:?} messages each; {behind} partitions were not read to their end then");
     assert!(behind > 0, "all kills came when nothing was left to do");
     input.finish(scene);
-    let said = input.said(scene);
-    assert!(said.values().all(|messages| messages.len() == 1), "something was said twice: {said:#?}");
-    assert_same(scene, &said, undisturbed);
-    assert_once(scene);
+    assert_same(scene, &input.said(scene), undisturbed);
+    assert_each_bad_once(scene);
     for kind in ["metrics", "logs", "deployments"] {
         for (committed, end) in topic::committed(scene.brokers(), scene.group(), &scene.topic(kind)) {
             assert!(committed == Offset::Offset(end) || end == 0, "{kind}: {committed:?} of {end}");
@@ -99,18 +98,8 @@ fn assert_in_step(scene: &Scene) -> usize {
     committed.iter().filter(|(committed, end)| *committed != Offset::Offset(*end)).count()
 }
 
-/// Every audit entry has its own id; every bad message is a dead letter, once.
-pub fn assert_once(scene: &Scene) {
-    let mut entries: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for entry in scene.read("audit") {
-        let entry = entry.json();
-        entries
-            .entry(entry["id"].as_str().expect("every entry has an id").to_owned())
-            .or_default()
-            .push(entry.to_string());
-    }
-    let twice: Vec<_> = entries.values().filter(|entries| entries.len() > 1).collect();
-    assert!(twice.is_empty(), "in the audit twice: {twice:#?}");
+/// Every bad message is a dead letter, once.
+pub fn assert_each_bad_once(scene: &Scene) {
     let mut letters: Vec<Vec<u8>> = scene.read("dead-letter").into_iter().filter_map(|letter| letter.payload).collect();
     letters.sort();
     let mut expected: Vec<Vec<u8>> = (0..BAD).map(|n| format!("bad {n}").into_bytes()).collect();
@@ -139,7 +128,8 @@ fn a_fenced_producer_is_replaced_and_nothing_is_said_twice() {
     }
     assert!(begun.elapsed() < LIMIT, "{:?}", begun.elapsed());
     daemon.assert_running();
-    assert_once(&scene);
+    assert_once(&scene, "audit");
+    assert_each_bad_once(&scene);
     assert!(daemon.metric("regressd_publish_retries_total", &[]) >= 1.0, "nobody was fenced");
     daemon.stop();
 }

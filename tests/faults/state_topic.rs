@@ -18,8 +18,8 @@ use regressd::shell::config::Config;
 use crate::clock::{now_ms, wait_for};
 use crate::daemon::Daemon;
 use crate::exactly_once::{BAD, LIMIT, PROPERTIES, assert_said_once_though_killed, bad_lines};
+use crate::input::Input;
 use crate::kafka::Kafka;
-use crate::restart::Input;
 use crate::scene::Scene;
 use crate::topic::{self, Draft};
 use crate::traffic::{MINUTE, Noise, SECOND, Service};
@@ -30,10 +30,9 @@ const WITHIN: usize = 4_000;
 
 #[test]
 fn killed_and_without_a_disk_it_says_everything_once() {
-    let input = Input::new();
-    let undisturbed = input.undisturbed("state-undisturbed");
+    let (input, undisturbed) = Input::shared();
     let scene = Scene::stateful(Kafka::shared(), "state-killed", PROPERTIES);
-    assert_said_once_though_killed(&scene, &input, &undisturbed, (KILLS, WITHIN), || lose_the_disk(&scene));
+    assert_said_once_though_killed(&scene, input, undisturbed, (KILLS, WITHIN), || lose_the_disk(&scene));
     let log = fs::read_to_string(scene.log()).expect("it wrote one");
     assert!(log.contains("going on from the checkpoint"), "it never found its state");
 }

@@ -1,0 +1,110 @@
+//! Time as a fault: a long silence and then a message, hours of backlog, and a clock on the wall that jumps.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::checker::{check, check_reading};
+use crate::clock::{now_ms, wait_for};
+use crate::daemon::Daemon;
+use crate::input::{Input, LIMIT, SLOWLY};
+use crate::kafka::Kafka;
+use crate::scene::Scene;
+use crate::topic::Draft;
+use crate::traffic::{MINUTE, Service};
+
+#[test]
+fn after_a_silence_the_first_message_is_taken_at_once() {
+    let silence = Duration::from_secs(if crate::is_long() { 600 } else { 20 });
+    let scene = Scene::new(Kafka::shared(), "silence");
+    let mut daemon = Daemon::start(&scene);
+    scene.write("logs", &[Draft::bytes(now_ms(), "bad")]);
+    daemon.wait_for_messages(1, LIMIT);
+    std::thread::sleep(silence);
+    let begun = Instant::now();
+    scene.write("logs", &[Draft::bytes(now_ms(), "bad")]);
+    let written = begun.elapsed();
+    daemon.wait_for_messages(2, LIMIT);
+    let taken = begun.elapsed();
+    println!("silence: {silence:?}, then written in {written:?} and taken after {taken:?}");
+    assert!(taken < written + Duration::from_millis(1_500), "taken only after {taken:?}");
+    // And the burst that follows.
+    let burst: Vec<Draft> = (0..2_000).map(|n| Draft::bytes(now_ms(), format!("bad {n}"))).collect();
+    scene.configure("[dead_letters]\nin_a_row = 0\nshare = 1.0\n");
+    scene.write("logs", &burst);
+    daemon.wait_for_messages(2 + burst.len(), LIMIT);
+    check_reading(&mut daemon, &scene);
+    daemon.stop();
+}
+
+#[test]
+fn hours_of_backlog_lead_to_the_verdicts_of_those_hours() {
+    let hours = if crate::is_long() { 48 } else { 8 };
+    let scene = Scene::new(Kafka::shared(), "backlog");
+    let now = now_ms();
+    let services: Vec<Service> = (0..10)
+        .map(|n| {
+            let service = Service::new(&format!("old-{n}")).every(MINUTE).deployed_at(now - 90 * MINUTE);
+            if n == 3 { service.broken() } else { service }
+        })
+        .collect();
+    let from = now - hours * 60 * MINUTE;
+    let mut metrics: Vec<Draft> = services.iter().flat_map(|service| service.metrics(from, now)).collect();
+    metrics.sort_by_key(|draft| draft.ts);
+    scene.write("metrics", &metrics);
+    scene.write("deployments", &services.iter().map(Service::deployment).collect::<Vec<_>>());
+    let begun = Instant::now();
+    let mut daemon = Daemon::launch(&scene);
+    daemon.wait_for_messages(metrics.len() + services.len(), Duration::from_secs(300));
+    println!(
+        "backlog: {hours} h, {} messages in {:.1} s, {:.0} MB",
+        metrics.len(),
+        begun.elapsed().as_secs_f64(),
+        daemon.memory() / 1e6
+    );
+    wait_for("the recommendation", LIMIT, || scene.regression("deploy-old-3"));
+    check_reading(&mut daemon, &scene);
+    let said = scene.recommendations();
+    let accused = said.iter().filter(|said| said["data"]["verdict"] == "regression");
+    assert!(accused.clone().all(|said| said["data"]["deployment"]["id"] == "deploy-old-3"), "{said:#?}");
+    let at: jiff::Timestamp = accused
+        .clone()
+        .next()
+        .and_then(|said| said["time"].as_str())
+        .and_then(|time| time.parse().ok())
+        .expect("a time");
+    assert!(at.as_millisecond() < now - 75 * MINUTE, "found late by the log's own time: {at}");
+    daemon.stop();
+}
+
+/// Somebody sets the machine's clock, forth and back, by most of an hour: what is stamped an hour ahead or more,
+/// brokers refuse. What is in the log has its own time.
+#[test]
+fn our_own_clock_jumps_and_no_verdict_moves() {
+    let (input, _) = Input::shared();
+    let scene = Scene::with_properties(Kafka::shared(), "jumps", SLOWLY);
+    input.write(&scene);
+    let (shim, ahead) = (scene.folder().join("clock_jump.so"), scene.folder().join("ahead"));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults/clock_jump.c");
+    let made = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&shim).arg(source).status();
+    assert!(made.is_ok_and(|status| status.success()), "there is a compiler, librdkafka needs it too");
+    // In place: the daemon has the file in its memory.
+    let file = File::options().create(true).truncate(false).write(true).open(&ahead).expect("the folder is writable");
+    let set = |seconds: i64| file.write_all_at(&seconds.to_le_bytes(), 0).expect("the file is writable");
+    set(0);
+    let (shim, ahead) = (shim.display().to_string(), ahead.display().to_string());
+    let mut daemon = Daemon::launch_with(&scene, &[("LD_PRELOAD", &shim), ("CLOCK_AHEAD", &ahead)]);
+    for (part, seconds) in [(0.2, 3_000), (0.4, -60), (0.6, 3_000), (0.8, 0)] {
+        input.wait_for_part(&mut daemon, part, 0.0);
+        set(seconds);
+        let believed = || daemon.metric("regressd_last_input_timestamp_seconds", &[("kind", "metrics")]);
+        wait_for("the daemon to see the jump", LIMIT, || {
+            ((believed() - now_ms() as f64 / 1e3 - seconds as f64).abs() < 30.0).then_some(())
+        });
+    }
+    input.wait_for_the_end(&mut daemon, &scene);
+    check(&mut daemon, &scene);
+    daemon.stop();
+}
