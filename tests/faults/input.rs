@@ -111,12 +111,18 @@ impl Input {
         });
     }
 
-    /// Lets a daemon read what is left and stops it.
+    /// Lets a daemon read what is left, and there must be something.
     pub fn finish(&self, scene: &Scene) {
+        assert!(self.read_on(scene) > 0.0, "nothing was left: the interruptions came too late to mean anything");
+    }
+
+    /// Lets a daemon read what is left, if anything, and stops it; how many messages that were.
+    pub fn read_on(&self, scene: &Scene) -> f64 {
         let mut daemon = Daemon::start(scene);
         self.wait_for_the_end(&mut daemon, scene);
-        assert!(daemon.messages() > 0.0, "nothing was left: the interruptions came too late to mean anything");
+        let taken = daemon.messages();
         daemon.stop();
+        taken
     }
 
     /// The ids of the deployments that were called a regression, in order.

@@ -26,7 +26,7 @@ use crate::traffic::{MINUTE, Noise, SECOND, Service};
 
 const KILLS: usize = 6;
 /// Milliseconds from its first message to its end: time for some checkpoints, and for none.
-const WITHIN: usize = 4_000;
+const WITHIN: usize = 3_000;
 
 #[test]
 fn killed_and_without_a_disk_it_says_everything_once() {

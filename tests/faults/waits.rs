@@ -1,15 +1,11 @@
-//! Time as a fault: a long silence and then a message, hours of backlog, and a clock on the wall that jumps.
+//! Time as a fault: a long silence and then a message, and hours of backlog.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::checker::{check, check_reading};
+use crate::checker::check_reading;
 use crate::clock::{now_ms, wait_for};
 use crate::daemon::Daemon;
-use crate::input::{Input, LIMIT, SLOWLY};
+use crate::input::LIMIT;
 use crate::kafka::Kafka;
 use crate::scene::Scene;
 use crate::topic::Draft;
@@ -76,35 +72,5 @@ fn hours_of_backlog_lead_to_the_verdicts_of_those_hours() {
         .and_then(|time| time.parse().ok())
         .expect("a time");
     assert!(at.as_millisecond() < now - 75 * MINUTE, "found late by the log's own time: {at}");
-    daemon.stop();
-}
-
-/// Somebody sets the machine's clock, forth and back, by most of an hour: what is stamped an hour ahead or more,
-/// brokers refuse. What is in the log has its own time.
-#[test]
-fn our_own_clock_jumps_and_no_verdict_moves() {
-    let (input, _) = Input::shared();
-    let scene = Scene::with_properties(Kafka::shared(), "jumps", SLOWLY);
-    input.write(&scene);
-    let (shim, ahead) = (scene.folder().join("clock_jump.so"), scene.folder().join("ahead"));
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults/clock_jump.c");
-    let made = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&shim).arg(source).status();
-    assert!(made.is_ok_and(|status| status.success()), "there is a compiler, librdkafka needs it too");
-    // In place: the daemon has the file in its memory.
-    let file = File::options().create(true).truncate(false).write(true).open(&ahead).expect("the folder is writable");
-    let set = |seconds: i64| file.write_all_at(&seconds.to_le_bytes(), 0).expect("the file is writable");
-    set(0);
-    let (shim, ahead) = (shim.display().to_string(), ahead.display().to_string());
-    let mut daemon = Daemon::launch_with(&scene, &[("LD_PRELOAD", &shim), ("CLOCK_AHEAD", &ahead)]);
-    for (part, seconds) in [(0.2, 3_000), (0.4, -60), (0.6, 3_000), (0.8, 0)] {
-        input.wait_for_part(&mut daemon, part, 0.0);
-        set(seconds);
-        let believed = || daemon.metric("regressd_last_input_timestamp_seconds", &[("kind", "metrics")]);
-        wait_for("the daemon to see the jump", LIMIT, || {
-            ((believed() - now_ms() as f64 / 1e3 - seconds as f64).abs() < 30.0).then_some(())
-        });
-    }
-    input.wait_for_the_end(&mut daemon, &scene);
-    check(&mut daemon, &scene);
     daemon.stop();
 }
