@@ -47,8 +47,7 @@ pub fn is_wanting(service: &Service, upto: Minute, elsewhere: &Elsewhere) -> boo
 
 /// The first minute to be worked out, and what those say that are not in the fleet; none while they were not asked.
 fn ask<'a>(service: &Service, upto: Minute, elsewhere: &'a Elsewhere) -> Option<(Minute, &'a [Vec<Option<f64>>])> {
-    let adjusted = service.signals.iter().find(|each| each.nature == Nature::Adjusted);
-    let learned = adjusted.map_or(0, |signal| signal.tracks[0].baseline.learned);
+    let learned = adjusted(service).map_or(0, |place| service.signals[place].tracks[0].baseline.learned);
     let from = learned.max(upto.saturating_sub(KEPT as Minute - 1));
     let there = elsewhere.busy(Question::Busy { env: service.env.clone(), from, upto });
     (!elsewhere.is_wanting()).then_some((from, there))
@@ -65,6 +64,11 @@ pub fn shares(fleet: &mut Fleet, env: &str, from: Minute, upto: Minute) -> Vec<V
 /// The signal that is adjusted.
 pub fn traffic(service: &Service) -> Option<usize> {
     service.signals.iter().position(|each| each.class == Class::Traffic && each.nature == Nature::Rate)
+}
+
+/// The signal that holds the adjusted minutes, once there was anything to work out.
+fn adjusted(service: &Service) -> Option<usize> {
+    service.signals.iter().position(|each| each.nature == Nature::Adjusted)
 }
 
 /// How busy the others are in a minute; 1 is usual, none if nobody can tell.
@@ -96,7 +100,7 @@ fn others(fleet: &Fleet, env: &str, except: Option<usize>) -> Vec<(usize, usize)
 
 fn place_of(fleet: &mut Fleet, service: usize, own: usize, make: bool) -> Option<usize> {
     let owner = &mut fleet.services[service];
-    let found = owner.signals.iter().position(|each| each.nature == Nature::Adjusted);
+    let found = adjusted(owner);
     if found.is_some() || !make {
         return found;
     }

@@ -8,7 +8,7 @@ mod apart;
 
 use super::adjusted;
 use super::aside::Aside;
-use super::character::character;
+use super::character::{Class, character};
 use super::detect::arms;
 use super::elsewhere::Elsewhere;
 use super::event::Scope;
@@ -34,7 +34,8 @@ pub fn roll(fleet: &mut Fleet, terms: &Terms, Rolled { service, signal, minute }
         return;
     }
     let upto = minute - lateness(terms.policy);
-    let leads = adjusted::traffic(owner) == Some(signal);
+    // Only a rate of requests can lead: of all other signals the rest need not be looked through.
+    let leads = owner.signals[signal].class == Class::Traffic && adjusted::traffic(owner) == Some(signal);
     if leads && adjusted::is_wanting(owner, upto - 1, terms.elsewhere) {
         return;
     }
