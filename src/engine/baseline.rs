@@ -5,6 +5,7 @@
 //! `lag` bins before. So slow tides, bursts and correlation are in the yardstick without being modelled. Stretches that
 //! were far off (incidents) are left out of it, within limits, or they would hide the next regression.
 
+mod apart;
 pub mod expect;
 pub mod scale;
 pub mod wander;
@@ -41,6 +42,10 @@ const FREQUENT: usize = 3;
 const BURST: u32 = 5;
 /// How unlikely (log10) a bin must be to count as an incident's.
 const INCIDENT: f64 = -4.5;
+/// The power of sizes whose tails are modelled, at the most. Instances differ by many small things, and there are many
+/// looks at them; a service by itself has bursts and tides that some hours do not tell of.
+const POWER: f64 = 1.3;
+const POWER_APART: f64 = 2.0;
 /// Bins needed before a scale is chosen.
 const SCALED_AFTER: usize = 8;
 
@@ -63,6 +68,8 @@ pub struct Baseline {
     /// Of one instance against the rest, by horizon: as they are, and against their own past difference.
     pub apart_up: [Yardstick; 2 * HORIZONS.len()],
     pub apart_down: [Yardstick; 2 * HORIZONS.len()],
+    /// By horizon, the variance of such distances beyond what the luck of counting gives them.
+    apart_beyond: [f32; HORIZONS.len()],
     turn: u32,
     /// The levels before the change that is being watched, kept for as long as the watch lasts.
     pub reference: Option<Levels>,
@@ -96,6 +103,7 @@ impl Default for Baseline {
             down: Default::default(),
             apart_up: Default::default(),
             apart_down: Default::default(),
+            apart_beyond: Default::default(),
             turn: 0,
             reference: None,
             odd: 0,
@@ -391,45 +399,23 @@ impl Baseline {
             3 | 4 => 2.0,
             _ => (CELLS.len() - 5) as f64,
         };
-        cells[cell].tail(self.floor(width, looks), (width as f64 / spacing).max(1.0))
+        cells[cell].tail(self.floor(width, looks), self.usual(width), (width as f64 / spacing).max(1.0), POWER)
     }
 
-    /// How surprising it is that an instance stands apart, as it is or against its own past.
-    pub fn apart_tail(&self, horizon: usize, own_past: bool, up: bool, instances: usize) -> Tail {
-        let cells = if up { &self.apart_up } else { &self.apart_down };
-        let cell = &cells[2 * horizon + usize::from(own_past)];
-        let (width, _) = HORIZONS[horizon];
-        // The service's noise is that of a mean over instances: one of them is noisier.
-        let single = (instances.max(2) as f64).sqrt();
-        let floor = self.floor(width, cell.looks()) * single.min(3.0);
-        // Windows overlap by about two thirds (see `learn::apart`).
-        cell.tail(floor, (width as f64).min(2.5))
-    }
-
-    /// Distances learned at the shortest horizon.
-    pub fn apart_looks(&self) -> u32 {
-        self.apart_up[0].looks().max(self.apart_down[0].looks())
-    }
-
-    /// Learns how far one instance stood apart at a moment when nothing was deployed.
-    pub fn learn_apart(&mut self, horizon: usize, away: [f64; 2], worse: Worse) {
-        let sides = Sides::of(worse, self.scale.as_ref());
-        for (way, away) in away.into_iter().enumerate().filter(|(_, away)| away.is_finite()) {
-            if sides.up {
-                self.apart_up[2 * horizon + way].learn(away.max(0.0));
-            }
-            if sides.down {
-                self.apart_down[2 * horizon + way].learn((-away).max(0.0));
-            }
-        }
+    /// What noise alone does to a mean of so many bins, as a standard deviation.
+    fn usual(&self, width: usize) -> f64 {
+        self.noise() * (1.0 / width as f64 + 0.1).sqrt()
     }
 
     /// The least scale of surprise: what noise alone does to a short mean, more while there is little history.
     pub fn floor(&self, width: usize, looks: u32) -> f64 {
-        let short = (1.0 / width as f64 + 0.1).sqrt();
-        let young = 0.35 + 0.65 / (1.0 + f64::from(looks) / 60.0);
-        (self.noise() * short * young).max(1e-4)
+        (self.usual(width) * young(looks)).max(1e-4)
     }
+}
+
+/// How much of the noise that there must be is believed to be missing from a yardstick of so many looks.
+fn young(looks: u32) -> f64 {
+    0.35 + 0.65 / (1.0 + f64::from(looks) / 60.0)
 }
 
 #[cfg(test)]

@@ -71,6 +71,8 @@ pub struct Finding {
     pub current: f64,
     /// Relative, as `min_change` means it; positive.
     pub change: f64,
+    /// How far its window lies outside of what was expected, on the track's scale; zero where it is no single window.
+    pub size: f64,
     /// log10 of the chance of so much in one look.
     pub log10_p: f64,
     /// Looks of this kind in a whole watch.

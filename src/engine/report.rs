@@ -96,6 +96,11 @@ pub struct Moved {
     /// Users feel it: then any signal that they feel will do, if it got worse.
     pub felt: bool,
     pub direction: Direction,
+    /// How far it goes, on its scale, in the last so many minutes; zero if in all since the onset together.
+    pub size: f64,
+    pub width: u32,
+    /// Peers shared it when it began; whether they still do is asked.
+    pub known: bool,
     pub onset: Minute,
     pub start: Minute,
     pub upto: Minute,

@@ -144,6 +144,11 @@ impl Signal {
         self.partner.is_some() || self.nature == Nature::Distribution
     }
 
+    /// Whether a track's numerator counts, too: a share of events, whose luck is known.
+    pub fn is_share(&self, track: usize) -> bool {
+        self.partner.is_some() || self.tracks.get(track).is_some_and(|track| matches!(track.feature, Feature::Above(_)))
+    }
+
     /// Adds a series, in the place of one whose instance was forgotten if there is one; its place.
     pub fn add_series(&mut self, series: Series) -> usize {
         let instance = series.instance as usize;

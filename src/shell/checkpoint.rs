@@ -24,7 +24,7 @@ use std::sync::Arc;
 use topic::Topic;
 
 /// Raised whenever the state's shape changes: an older checkpoint then means a cold start, not a misreading.
-pub const FORMAT: u32 = 13;
+pub const FORMAT: u32 = 14;
 
 /// Next offset to read, by topic and partition.
 pub type Positions = BTreeMap<(Arc<str>, i32), i64>;

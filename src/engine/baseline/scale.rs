@@ -68,6 +68,15 @@ impl Scale {
         }
     }
 
+    /// How much a share of bad events counts on the scale: the derivative there.
+    pub fn slope(&self, bad: f64) -> f64 {
+        match *self {
+            Scale::Ratio { offset } => 1.0 / (bad + offset),
+            Scale::Mirrored { whole, offset } => whole / (whole * bad + offset),
+            Scale::Difference { unit } => 1.0 / unit,
+        }
+    }
+
     /// The level that the scale was chosen for, of what is compared by its ratio to it.
     pub fn usual(&self) -> Option<f64> {
         match *self {

@@ -74,7 +74,7 @@ mod tests {
         for i in 0..4_000 {
             yardstick.learn(-scale * (1.0 - (f64::from(i) + 0.5) / 4_000.0).ln());
         }
-        yardstick.tail(0.0, 1.0)
+        yardstick.tail(0.0, 0.0, 1.0, 1.0)
     }
 
     #[test]

@@ -116,7 +116,8 @@ fn at_horizon(
     }
     let current = pooled(ring, end - width, end, drop, up != scale.is_mirrored())?;
     let expected_value = scale.value(edge);
-    let log10_p = tail.log10_p(size / stretch).max(if up {
+    let is_share = look.service.signals[name.0].is_share(name.1);
+    let log10_p = tail.log10_p(size / stretch).max(if up && is_share {
         by_counting(ring, end - width, end, expected_value)
     } else {
         f64::MIN
@@ -129,6 +130,7 @@ fn at_horizon(
         baseline: expected_value,
         current,
         change: scale.relative_change(expected_value, current).abs(),
+        size,
         log10_p,
         looks,
         samples_baseline: u64::from(baseline.bins),
@@ -136,7 +138,12 @@ fn at_horizon(
         instances: Vec::new(),
         onset: look.start,
     };
-    (horizon > 0 || !failures || is_jump(&finding, scale.is_mirrored())).then_some(finding)
+    let short = failures && up && horizon <= 1 && !is_jump(&finding, scale.is_mirrored());
+    let lasts = || {
+        let lasting = pooled(ring, end - width, end, BURST.min(width - 1), !scale.is_mirrored());
+        lasting.is_some_and(|lasting| expected.deviation(scale.of(lasting), up) >= LASTING * size)
+    };
+    (!short || (horizon == 1 && lasts())).then_some(finding)
 }
 
 /// How many times farther a signal may have wandered than its yardstick knows.
@@ -159,6 +166,9 @@ const UNHEARD: f64 = std::f64::consts::LN_2;
 /// Everywhere errors come in bursts of a few minutes, more seldom than a young baseline can know: short of this size
 /// they have to last longer than the shortest horizon.
 const JUMP: f64 = 8.0;
+/// Minutes that such a burst takes, and how much of a rise must be there without them.
+const BURST: usize = 3;
+const LASTING: f64 = 0.7;
 
 fn is_jump(finding: &Finding, mirrored: bool) -> bool {
     let up = (finding.direction == Direction::Increase) != mirrored;

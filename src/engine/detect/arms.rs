@@ -14,6 +14,7 @@ use crate::engine::service::Service;
 use crate::engine::signal::{Nature, Signal};
 use crate::engine::stats::{log10_binomial_tail, log10_count_tail};
 use crate::engine::window::{Bin, Minute};
+use crate::engine::yardstick::Tail;
 
 /// Who carries the change and who runs beside, by place in the service's list of instances.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +29,8 @@ pub struct Arms {
 pub const GONE: Minute = 5;
 /// Minutes after which a process is as good as old.
 const AGE: Minute = 60;
+/// Minutes from which a usual distance is worked out before a watch.
+const OFFSET_OF: f64 = 60.0;
 /// Minutes of an instance's own past that its offset needs.
 const PAST: usize = 15;
 
@@ -62,9 +65,11 @@ impl Arms {
 }
 
 /// Whether two processes are of an age: memory and caches of a fresh one say nothing about an old one's.
-fn contemporary(look: &Look, character: &Character, one: u32, other: u32) -> bool {
+fn contemporary(look: &Look, signal: &Signal, character: &Character, one: u32, other: u32) -> bool {
     let started = |each: u32| look.service.instances[each as usize].started.max(look.start - AGE);
-    character.class != Class::Saturation || (started(one) - started(other)).abs() <= AGE / 4
+    character.class != Class::Saturation
+        || !super::load::is_memory(signal)
+        || (started(one) - started(other)).abs() <= AGE / 4
 }
 
 /// A minute that both arms have: numerator and denominator of each.
@@ -159,6 +164,17 @@ fn without<const N: usize>(bins: &[Both], drop: usize, highest: bool) -> Option<
     ratio(kept.iter().map(|each| each.1))
 }
 
+/// The variance that the luck of counting gives to the distance of two arms, on the scale, at the rate of theirs.
+pub fn luck(bins: &[Both], scale: &Scale) -> f64 {
+    let sum = |part: fn(&Both) -> (f64, f64)| {
+        bins.iter().map(part).fold((0.0, 0.0), |sum, each| (sum.0 + each.0, sum.1 + each.1))
+    };
+    let (all, (bad_there, all_there)) = (sum(|bin| bin.ours).1, sum(|bin| bin.theirs));
+    // Where there was none, there might have been one.
+    let rate = bad_there.max(1.0) / all_there.max(1.0);
+    scale.slope(rate).powi(2) * rate * (1.0 - rate).max(0.0) * (1.0 / all + 1.0 / all_there)
+}
+
 pub struct Compared {
     pub finding: Option<Finding>,
     pub by_horizon: ByHorizon,
@@ -190,6 +206,7 @@ pub fn one_against_peers(look: &Look, place: usize, track: usize, character: &Ch
         return None;
     }
     let spread = (running.len() as f64).log10();
+    let signal = &look.service.signals[place];
     running
         .iter()
         .filter(suspects)
@@ -197,7 +214,7 @@ pub fn one_against_peers(look: &Look, place: usize, track: usize, character: &Ch
             let rest: Vec<u32> = running
                 .iter()
                 .copied()
-                .filter(|&each| each != one && contemporary(look, character, one, each))
+                .filter(|&each| each != one && contemporary(look, signal, character, one, each))
                 .collect();
             let mut finding =
                 compare(look, place, track, character, &[one], &rest, Method::InstanceAgainstPeers)?.finding?;
@@ -343,11 +360,11 @@ impl Pair<'_> {
         };
         let expected = scale.of(old) + offset.unwrap_or(0.0);
         let size = if up { scale.of(new) - expected } else { expected - scale.of(new) };
-        let tail = self.baseline.apart_tail(horizon, offset.is_some(), up, self.old.len() + self.new.len());
+        let (tail, unit) = self.yardstick(scale, horizon, first, up, offset.is_some());
         let looks = self.look.looks(horizon);
         let called = (self.look.level / self.look.judged).log10() - looks.log10();
         let expected_value = scale.value(expected);
-        let least = scale.value(expected + if up { 1.0 } else { -1.0 } * tail.size_at(called));
+        let least = scale.value(expected + if up { 1.0 } else { -1.0 } * tail.size_at(called) * unit);
         let smallest = scale.relative_change(expected_value, least).abs();
         compared.smallest_change = Some(compared.smallest_change.map_or(smallest, |other: f64| other.min(smallest)));
         if size <= 0.0 {
@@ -361,7 +378,12 @@ impl Pair<'_> {
             baseline: expected_value,
             current: new,
             change: scale.relative_change(expected_value, new).abs(),
-            log10_p: tail.log10_p(size).max(if up { self.by_counting(first, offset.unwrap_or(0.0)) } else { f64::MIN }),
+            size,
+            log10_p: tail.log10_p(size / unit).max(if up {
+                self.by_counting(first, offset.unwrap_or(0.0))
+            } else {
+                f64::MIN
+            }),
             looks,
             samples_baseline: (width * self.old.len()) as u64,
             samples_current: (width * self.new.len()) as u64,
@@ -374,13 +396,28 @@ impl Pair<'_> {
         }
     }
 
+    /// How surprising a distance is, and its unit: what is counted is measured by luck, which differs by night and day.
+    fn yardstick(&self, scale: &Scale, horizon: usize, first: usize, up: bool, own_past: bool) -> (Tail, f64) {
+        if !self.is_share() {
+            let instances = self.old.len() + self.new.len();
+            return (self.baseline.apart_tail(horizon, own_past, up, instances), 1.0);
+        }
+        let past = if own_past { 1.0 + HORIZONS[horizon].0 as f64 / OFFSET_OF } else { 1.0 };
+        let unit = self.baseline.apart_unit(horizon, past * luck(&self.bins[first..], scale));
+        (self.baseline.apart_tail_of_shares(horizon, own_past, up), unit)
+    }
+
+    fn is_share(&self) -> bool {
+        self.look.service.signals[self.name.0].is_share(self.name.1)
+    }
+
     /// Where events are counted, their number must surprise as well (the conditional test of two rates).
     fn by_counting(&self, first: usize, offset: f64) -> f64 {
         let sum = |part: fn(&Both) -> (f64, f64)| {
             self.bins[first..].iter().map(part).fold((0.0, 0.0), |sum, each| (sum.0 + each.0, sum.1 + each.1))
         };
         let ((bad, all), (bad_old, all_old)) = (sum(|bin| bin.ours), sum(|bin| bin.theirs));
-        if all / (self.bins.len() - first) as f64 <= COUNTED {
+        if !self.is_share() || all / (self.bins.len() - first) as f64 <= COUNTED {
             return f64::MIN;
         }
         let all = all * offset.exp();
@@ -435,6 +472,7 @@ impl Pair<'_> {
             baseline: old,
             current: new,
             change: scale.relative_change(old, new),
+            size: 0.0,
             log10_p: log10_binomial_tail(bad, bad + bad_before, chance),
             looks: look.looks_at_all(),
             samples_baseline: all_before,

@@ -74,6 +74,7 @@ fn on_one_side(look: &Look, place: usize, track: usize, up: bool) -> Option<Find
         baseline: expected,
         current,
         change: scale.relative_change(expected, current).abs(),
+        size: 0.0,
         log10_p: log10_binomial_tail(count, windows as u64, 10f64.powf(least)),
         looks: look.looks_at_all(),
         samples_baseline: u64::from(baseline.bins),

@@ -8,7 +8,7 @@ use crate::engine::adjusted;
 use crate::engine::baseline::HORIZONS;
 use crate::engine::character::{Character, Class};
 use crate::engine::effect::Direction;
-use crate::engine::signal::Nature;
+use crate::engine::signal::{Nature, Signal};
 use crate::engine::window::{Minute, Ring};
 
 /// Minutes before the change that say how much traffic is usual.
@@ -22,7 +22,16 @@ pub fn explains(look: &Look, finding: &Finding, character: &Character) -> bool {
     let traffic = look.service.signals.iter().filter(|each| each.class == Class::Traffic);
     let measured = traffic.filter(|each| each.nature != Nature::Adjusted);
     let most = measured.filter_map(|each| grown(look, finding, &each.tracks.first()?.total)).fold(0.0, f64::max);
+    let most = if is_memory(&look.service.signals[finding.signal]) { MEMORY * most } else { most };
     most + character.min_change >= finding.change
+}
+
+/// Memory holds what is known, not what is done: of a growth of traffic it needs at most this share.
+const MEMORY: f64 = 0.3;
+
+pub fn is_memory(signal: &Signal) -> bool {
+    let name = signal.metric.to_ascii_lowercase();
+    ["memory", "heap", "rss"].iter().any(|word| name.contains(word))
 }
 
 /// Whether the service's traffic fell, not only its adjusted traffic: others may have gained what it never lost.

@@ -20,6 +20,11 @@ const SUFFERS: f64 = -4.0;
 /// Peers asked at most; the first of them in order of appearance.
 const ASKED: usize = 200;
 
+/// A peer must have gone so far over the same minutes: the same way is not enough.
+const SHARE: f64 = 0.3;
+/// Minutes by which it may be earlier.
+const LAG: usize = 2;
+
 /// Minutes by which the onset of one and the same move may be placed otherwise at the next look.
 const SAME: Minute = 3;
 
@@ -52,16 +57,16 @@ impl Shared {
 /// Whether peers share a finding, or did when it began.
 pub fn share(look: &Look, finding: &Finding, signal: &Signal) -> bool {
     let found = Shared::new(finding);
-    look.others.shared.iter().any(|before| before.is_same(&found)) || moved_too(look, finding, signal)
-}
-
-fn moved_too(look: &Look, finding: &Finding, signal: &Signal) -> bool {
+    let known = look.others.shared.iter().any(|before| before.is_same(&found));
     let asked = Moved {
         env: look.service.env.clone(),
         signal: signal.name.clone(),
         track: finding.track as u32,
         felt: users_feel(signal.class),
         direction: finding.direction,
+        size: finding.size,
+        width: finding.samples_current.min(HORIZONS[HORIZONS.len() - 1].0 as u64) as u32,
+        known,
         onset: finding.onset,
         start: look.start,
         upto: look.upto,
@@ -112,11 +117,11 @@ fn moves(policy: &Policy, asked: &Moved, signal: &Signal, track: usize, bar: f64
     let (ring, baseline) = (&judged.total, &judged.baseline);
     let scale = baseline.scale()?;
     let same = bar == MOVED;
-    let worse = character(policy, &signal.metric, signal.class).worse;
+    let character = character(policy, &signal.metric, signal.class);
     let up = if same {
         (asked.direction == Direction::Increase) != scale.is_mirrored()
     } else {
-        Sides::of(worse, Some(scale)).up
+        Sides::of(character.worse, Some(scale)).up
     };
     let reference = ring.place_of(asked.start - 1);
     let end = ring.place_of(asked.upto + 1);
@@ -130,8 +135,12 @@ fn moves(policy: &Policy, asked: &Moved, signal: &Signal, track: usize, bar: f64
         return Some(up && after >= 3 && (after > 2 * before || sum > 3.0 * sum_before));
     }
     let levels = baseline.levels(ring, reference)?;
+    let size_of = |end: usize, horizon: usize| {
+        let last = ring.get(end.checked_sub(1)?)?;
+        baseline.deviation(ring, end, horizon, &baseline.expect(&levels, last.minute, HORIZONS[horizon].0), up)
+    };
     let began = ring.place_of(asked.onset.clamp(asked.start, asked.upto));
-    let mut answer = None;
+    let (mut told, mut moved, mut largest) = (false, asked.known, 0.0f64);
     for (horizon, (width, _)) in HORIZONS.into_iter().enumerate() {
         // What has begun together may have ended since: every window since the onset is asked, not the last one alone.
         let first = (began + width).min(end);
@@ -140,15 +149,20 @@ fn moves(policy: &Policy, asked: &Moved, signal: &Signal, track: usize, bar: f64
         }
         // Counted from the onset, so that a window which has answered once is asked again in the minutes to come.
         for end in (first..=end).step_by(1 + width / 5) {
-            let Some(last) = ring.get(end - 1) else { continue };
-            let expected = baseline.expect(&levels, last.minute, width);
-            let Some(size) = baseline.deviation(ring, end, horizon, &expected, up) else { continue };
-            let too = size > 0.0 && baseline.wander(horizon, end - reference, up).log10_p(size) < bar;
-            answer = Some(answer.unwrap_or(false) || too);
-            if too {
-                return answer;
-            }
+            let Some(size) = size_of(end, horizon) else { continue };
+            (told, largest) = (true, largest.max(size));
+            moved = moved || (size > 0.0 && baseline.wander(horizon, end - reference, up).log10_p(size) < bar);
         }
     }
-    answer
+    if !(told && moved) {
+        return told.then_some(false);
+    }
+    // A burst that is over explains nothing that goes on, and a small move no large one.
+    let horizon = HORIZONS.iter().rposition(|&(width, _)| width <= asked.width.max(2) as usize).unwrap_or(0);
+    let windows = (0..=LAG).filter_map(|lag| size_of(end.checked_sub(lag)?, horizon));
+    let at_present = if asked.size > 0.0 { windows.fold(0.0, f64::max) } else { largest };
+    let as_far = if same { SHARE * asked.size } else { SHARE * largest };
+    // What peers have learned meanwhile surprises nobody any more; in another signal it must at least matter.
+    let matters = same || !asked.known || at_present.exp_m1() >= character.min_change;
+    Some(at_present > 0.0 && at_present >= as_far && matters)
 }

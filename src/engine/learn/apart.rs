@@ -5,7 +5,7 @@
 //! made of many looks. What all instances have in a minute is summed once; the rest is that sum without the one.
 
 use crate::engine::baseline::HORIZONS;
-use crate::engine::detect::arms::{Both, GONE, SPARED, robust, theirs, usual, weighed};
+use crate::engine::detect::arms::{Both, GONE, SPARED, luck, robust, theirs, usual, weighed};
 use crate::engine::policy::Worse;
 use crate::engine::service::Service;
 use crate::engine::signal::Signal;
@@ -58,6 +58,7 @@ fn rounds(
     table.running.clear();
     table.running.extend(signal.instances().filter(alive));
     let running = table.running.len();
+    let share = signal.is_share(track);
     if running < 2 {
         return;
     }
@@ -85,6 +86,7 @@ fn rounds(
             let (new, old) = (robust(bins, SPARED[horizon].min(bins.len() / 3), true), theirs(bins));
             let (Some(new), Some(old)) = (new, old) else { continue };
             let away = scale.of(new) - scale.of(old);
+            let luck = share.then(|| luck(bins, &scale));
             let signal = &mut service.signals[place];
             let tracks = signal.tracks.len();
             let Some(series) = signal.series_of_mut(instance) else { continue };
@@ -99,7 +101,9 @@ fn rounds(
             if horizon <= LATELY {
                 series.usual[track] = (then, apart);
             }
-            signal.tracks[track].baseline.learn_apart(horizon, [away, away - f64::from(apart)], worse);
+            let lucks = luck.map(|luck| [luck, luck * (1.0 + width as f64 / f64::from(USUAL_OF))]);
+            let baseline = &mut signal.tracks[track].baseline;
+            baseline.learn_apart(horizon, [away, away - f64::from(apart)], lucks, worse);
         }
     }
 }
