@@ -213,6 +213,27 @@ impl Publisher {
     }
 }
 
+/// Publishes one record by itself, to a topic's first partition and under a key, and waits for its acknowledgement.
+///
+/// # Errors
+/// The brokers do not take it, or not in time.
+pub fn publish_alone(
+    kafka: &Kafka,
+    metrics: &Arc<Metrics>,
+    (topic, key): (&str, &str),
+    payload: &[u8],
+    within: Duration,
+) -> Result<(), KafkaError> {
+    let mut settings = client::settings(kafka, Side::Producer, &DEFAULTS);
+    settings.set("enable.idempotence", "true").set("acks", "all");
+    settings.set("message.timeout.ms", within.as_millis().to_string());
+    let (producer, outcomes) = produce(&settings, metrics)?;
+    let record = BaseRecord::<str, [u8], usize>::with_opaque_to(topic, 0).key(key).payload(payload).partition(0);
+    producer.send(record).map_err(|(error, _)| error)?;
+    let late = KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut);
+    outcomes.recv_timeout(within + PAUSE_MAX).map_or(Err(late), |(_, outcome)| outcome)
+}
+
 type Started = (ThreadedProducer<Deliveries>, Receiver<(usize, Result<(), KafkaError>)>);
 
 fn produce(settings: &ClientConfig, metrics: &Arc<Metrics>) -> Result<Started, KafkaError> {

@@ -21,7 +21,6 @@ use super::consumer::Consumer;
 use super::consumer::partitions::Partitions;
 use super::http::{Health, Server, ServerError};
 use super::outbox::Outbox;
-use super::poison::Poison;
 use super::publisher::{Publisher, Transactions};
 use super::pump::{Outgoing, Pump, Taken};
 use super::reload::Reloader;
@@ -114,9 +113,8 @@ impl Daemon {
         let server = Server::start(config.http.listen, metrics.clone(), health.clone())?;
         metrics.config_loaded(&config.policy.hash);
 
-        let in_dir = |error| RunError::State { dir: config.state.dir.clone(), error };
         let opened = opening::open(&config, &metrics, &health, options.asked.as_deref())?;
-        let Opened { store, found, mut transactions } = opened;
+        let Opened { store, found, poison, mut transactions } = opened;
         let topics = Arc::new(Topics::new(&config.kafka.topics));
         let Recalled { pump, positions, outbox, out, sequence } = recall(found, &config, &topics, &metrics);
         if outbox.sealed.is_some() {
@@ -129,7 +127,6 @@ impl Daemon {
             DeliveryMode::ExactlyOnce => None,
         };
 
-        let poison = Poison::read(&config.state.dir, &positions).map_err(in_dir)?;
         let stepper = Stepper { metrics: metrics.clone(), poison, trap: options.trap };
         let partitions = Partitions::restore(&positions, |topic| topics.kind(topic));
         if transactions.is_some() {

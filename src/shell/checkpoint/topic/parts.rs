@@ -21,6 +21,8 @@ pub enum Part {
     /// By the service's fingerprint.
     Service(u64, u32),
     Cut,
+    /// No part of a cut: written by itself, whenever there is something to be noted.
+    Note,
 }
 
 /// What the last record of a cut says of the others.
@@ -63,13 +65,16 @@ impl Part {
             Part::Head(chunk) => format!("{prefix}/head/{chunk}"),
             Part::Service(name, chunk) => format!("{prefix}/{name:016x}/{chunk}"),
             Part::Cut => format!("{prefix}/cut"),
+            Part::Note => format!("{prefix}/poison"),
         }
     }
 
     pub fn of(prefix: &str, key: &str) -> Option<Part> {
         let rest = key.strip_prefix(prefix)?.strip_prefix('/')?;
-        if rest == "cut" {
-            return Some(Part::Cut);
+        match rest {
+            "cut" => return Some(Part::Cut),
+            "poison" => return Some(Part::Note),
+            _ => {}
         }
         let (first, chunk) = rest.split_once('/')?;
         let chunk = chunk.parse().ok()?;
@@ -143,6 +148,11 @@ impl Gathered {
 
     pub fn parts(&self) -> Vec<Part> {
         self.0.keys().copied().collect()
+    }
+
+    /// The note, which is no part of the state, as it was written.
+    pub fn take_note(&mut self) -> Option<String> {
+        self.0.remove(&Part::Note).map(|note| String::from_utf8_lossy(&note).into_owned())
     }
 
     /// Puts the state together, and forgets the records on the way.

@@ -94,8 +94,9 @@ impl Reader {
         Ok(false)
     }
 
-    /// What was read.
-    pub fn finish(mut self) -> (Topic, Found) {
+    /// What was read, and the note beside it.
+    pub fn finish(mut self) -> (Topic, Found, Option<String>) {
+        let note = self.gathered.take_note();
         let (bytes, parts) = (self.gathered.bytes(), self.gathered.parts());
         let mut topic = self.topic;
         let found = match self.gathered.assemble(&self.group) {
@@ -112,7 +113,7 @@ impl Reader {
         };
         let millis = self.begun.elapsed().as_millis() as u64;
         tracing::info!(topic = topic.name, bytes, millis, "read the state");
-        (topic, found)
+        (topic, found, note)
     }
 
     fn assign(&mut self) -> Result<(), Unread> {
