@@ -8,16 +8,12 @@ use std::time::{Duration, Instant};
 use crate::checker::check;
 use crate::clock::wait_for;
 use crate::daemon::Daemon;
-use crate::input::{Input, LIMIT};
+use crate::input::{Input, LIMIT, sips};
 use crate::kafka::Kafka;
 use crate::scene::Scene;
 
 /// Slower than slowly, so that a fault of some seconds falls within the reading.
-const SLOWER: &str = r#"
-"queued.min.messages" = "20"
-"fetch.message.max.bytes" = "65536"
-"fetch.queue.backoff.ms" = "250"
-"#;
+const SLOWER: &str = sips!(250);
 
 #[test]
 fn brokers_come_and_go() {
