@@ -258,8 +258,13 @@ fn recall(found: Found, config: &Arc<Config>, topics: &Arc<Topics>, metrics: &Me
         }
         Found::Nothing => tracing::info!("no checkpoint: starting with nothing learned"),
         Found::Bad { why, moved_to } => {
-            let moved_to = moved_to.unwrap_or_default();
-            tracing::error!(why, moved_to, "the checkpoint can't be used: starting with nothing learned");
+            let kept_at = moved_to.unwrap_or_else(|| "nowhere: the next one replaces it".into());
+            tracing::error!(
+                why,
+                kept_at,
+                "the checkpoint can't be used: starting with nothing learned, where the group stands. Nothing need be \
+                 done; until signals have a past again, verdicts are inconclusive"
+            );
         }
     }
     let mut pump = Pump::new(Default::default(), Time::MIN, config.clone(), topics.clone());

@@ -3,7 +3,7 @@
 //! A record is a chunk of a part, small enough for a broker with the usual limits, with a checksum of its own. Parts
 //! are only taken together: the record `cut` tells how many there are and what they sum up to. No broker is known here.
 
-use super::super::{FORMAT, Recovered, piece, recover};
+use super::super::{FORMAT, Recovered, other_format, piece, recover};
 use super::Holding;
 use std::collections::BTreeMap;
 use xxhash_rust::xxh3::xxh3_64;
@@ -211,7 +211,7 @@ impl Gathered {
         let (header, body) = value.split_first_chunk::<HEADER>().ok_or_else(torn)?;
         let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         if word(0) != FORMAT {
-            return Err(format!("format {}, this build reads {FORMAT}", word(0)));
+            return Err(other_format(word(0)));
         }
         if checksum(&header[..HEADER - 4], body) != word(20) {
             return Err("corrupt: a checksum does not fit".into());

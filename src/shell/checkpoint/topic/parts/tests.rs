@@ -103,7 +103,8 @@ fn an_older_format_is_named() {
     let (mut records, mut engine) = (Records::new(), engine(1));
     write(&mut records, &mut engine, Extent::All);
     records.values_mut().for_each(|value| value[..4].copy_from_slice(&(FORMAT - 1).to_le_bytes()));
-    assert_eq!(assemble(&records).err(), Some(format!("format {}, this build reads {FORMAT}", FORMAT - 1)));
+    let why = assemble(&records).err().expect("refused");
+    assert!(why.starts_with(&format!("format {}, this build reads {FORMAT}", FORMAT - 1)), "{why}");
     assert!(matches!(Gathered::default().assemble("us"), Assembled::Nothing));
 }
 
