@@ -18,7 +18,7 @@ use super::topics::Topics;
 use listener::Listener;
 pub use listener::Pulse;
 use partitions::{Change, Partition, Partitions, UNKNOWN};
-use rdkafka::bindings::rd_kafka_get_watermark_offsets;
+use rdkafka::bindings::{rd_kafka_get_watermark_offsets, rd_kafka_message_leader_epoch};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerGroupMetadata as GroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
@@ -121,6 +121,7 @@ impl Consumer {
             }
         }
         let (slot, partition) = &self.assigned[self.recent.get()];
+        partition.see(message.offset(), leader_epoch(&message));
         Polled::Message(*slot, partition.clone(), message)
     }
 
@@ -272,6 +273,12 @@ impl Consumer {
         }
         (list.count() > 0).then_some(list)
     }
+}
+
+/// Which leader took the message, counted; less than 0 where the brokers don't say.
+fn leader_epoch(message: &BorrowedMessage) -> i64 {
+    // SAFETY: the pointer is the message's own, and nothing is written through it.
+    i64::from(unsafe { rd_kafka_message_leader_epoch(message.ptr()) })
 }
 
 /// A list of positions as librdkafka wants them.
