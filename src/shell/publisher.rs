@@ -3,11 +3,13 @@
 //! One idempotent producer. librdkafka rides out an outage by itself, for as long as it takes and without changing the
 //! order; what it reports as failed is sent again with the same bytes after a pause that grows, for ever. A batch is
 //! settled when the brokers have acknowledged all of it and never before; whether to go on waiting is the caller's
-//! affair. Nothing here chooses what to say, and nothing is dropped.
+//! affair. Records are stamped by the clock that is believed: one that was set an hour ahead, brokers would refuse.
+//! Nothing here chooses what to say, and nothing is dropped.
 
 mod transactions;
 
 use super::client::{self, Side};
+use super::clock::wall;
 use super::config::Kafka;
 use super::outbox::Sealed;
 use super::pump::Outgoing;
@@ -229,6 +231,7 @@ pub fn publish_alone(
     settings.set("message.timeout.ms", within.as_millis().to_string());
     let (producer, outcomes) = produce(&settings, metrics)?;
     let record = BaseRecord::<str, [u8], usize>::with_opaque_to(topic, 0).key(key).payload(payload).partition(0);
+    let record = record.timestamp(wall().0);
     producer.send(record).map_err(|(error, _)| error)?;
     let late = KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut);
     outcomes.recv_timeout(within + PAUSE_MAX).map_or(Err(late), |(_, outcome)| outcome)
@@ -248,6 +251,7 @@ fn send(producer: &ThreadedProducer<Deliveries>, index: usize, outgoing: &Outgoi
         headers = headers.insert(Header { key, value: Some(value) });
     }
     let record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&outgoing.topic, index)
+        .timestamp(wall().0)
         .payload(&outgoing.message.payload)
         .headers(headers);
     let record = match &outgoing.message.key {
@@ -263,7 +267,8 @@ fn record(index: usize, letter: &Sealed) -> BaseRecord<'_, [u8], [u8], usize> {
     for (key, value) in &letter.headers {
         headers = headers.insert(Header { key, value: Some(value) });
     }
-    let record = BaseRecord::with_opaque_to(&letter.topic, index).payload(letter.payload.as_slice()).headers(headers);
+    let record = BaseRecord::with_opaque_to(&letter.topic, index).timestamp(wall().0).headers(headers);
+    let record = record.payload(letter.payload.as_slice());
     match &letter.key {
         Some(key) => record.key(key.as_slice()),
         None => record,

@@ -8,6 +8,7 @@
 
 use super::{DEFAULTS, Deliveries, PAUSE_FIRST, PAUSE_MAX, produce, record};
 use crate::shell::client::{self, Side};
+use crate::shell::clock::wall;
 use crate::shell::config::Kafka;
 use crate::shell::consumer::Consumer;
 use crate::shell::outbox::{Seal, Sealed};
@@ -296,6 +297,7 @@ impl Carrier {
         let mut record: BaseRecord<'_, str, [u8], usize> =
             BaseRecord::with_opaque_to(topic, usize::MAX).key(key).partition(0);
         record.payload = value;
+        record.timestamp = Some(wall().0);
         loop {
             match self.0.send(record) {
                 Ok(()) => return Ok(()),
