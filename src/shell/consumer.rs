@@ -14,6 +14,7 @@ use super::checkpoint::Positions;
 use super::client::{self, Side};
 use super::config::Kafka;
 use super::telemetry::Metrics;
+use super::tokens::Tokens;
 use super::topics::Topics;
 use listener::Listener;
 pub use listener::Pulse;
@@ -93,7 +94,7 @@ impl Consumer {
         });
         let names: Vec<String> = topics.inputs().map(str::to_owned).collect();
         let client: BaseConsumer<Listener> =
-            settings.create_with_context(Listener::new(topics, partitions, metrics))?;
+            settings.create_with_context(Listener::new(topics, Tokens::of(&kafka.properties), partitions, metrics))?;
         client.subscribe(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
         Ok(Consumer { client, assigned: Vec::new(), recent: Cell::new(0) })
     }

@@ -15,6 +15,7 @@ use regressd::engine::service::Service as Known;
 use regressd::shell::checkpoint::topic::{Reader, Topic};
 use regressd::shell::checkpoint::{Found, Recovered};
 use regressd::shell::config::Config;
+use regressd::shell::pump::Taken;
 use regressd::shell::run::{Daemon as Inside, Options, RunError};
 
 use crate::checker::check;
@@ -109,6 +110,10 @@ fn killed_and_without_a_disk_at_least_once_says_the_same_with_the_same_ids() {
     assert!(log.contains("going on from the checkpoint"), "it never found its state");
 }
 
+fn not_poison(taken: &Taken) {
+    assert_ne!(taken.payload, b"poison", "the test's own assertion");
+}
+
 /// In this process, where an assertion of the test's can stand in the way of a message.
 #[test]
 fn without_a_disk_a_message_breaks_the_daemon_once() {
@@ -120,8 +125,8 @@ fn without_a_disk_a_message_breaks_the_daemon_once() {
         };
         let start = || {
             let config = Config::load(Some(&scene.config())).expect("the scene's settings are valid");
-            let trap: fn(&_) = |taken: &regressd::shell::pump::Taken| assert_ne!(taken.payload, b"poison");
-            let options = Options { trap: Some(trap), ..Options::default() };
+            let trap = Some(not_poison as fn(&Taken));
+            let options = Options { trap, ..Options::default() };
             Inside::start(Arc::new(config), options).expect("it starts")
         };
         let letters = |count: usize| {
@@ -135,8 +140,8 @@ fn without_a_disk_a_message_breaks_the_daemon_once() {
         assert!(matches!(broken.stop(), Err(RunError::Panicked)));
 
         let daemon = start();
-        let reasons = letters(3).iter().filter(|letter| letter.header("regressd-reason").as_deref() == Some("poison"));
-        assert_eq!(reasons.count(), 1);
+        let reasons = letters(3).into_iter().filter_map(|letter| letter.header("regressd-reason"));
+        assert_eq!(reasons.filter(|reason| reason == "poison").count(), 1);
         daemon.stop().expect("a clean end");
         assert!(note(&scene).is_some_and(|note| !note.is_empty()), "nothing was noted");
 

@@ -13,10 +13,12 @@ use crate::shell::config::Kafka;
 use crate::shell::consumer::Consumer;
 use crate::shell::outbox::{Seal, Sealed};
 use crate::shell::telemetry::{KafkaTrouble, Metrics};
+use crate::shell::tokens::Tokens;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
@@ -29,6 +31,7 @@ const ROOM: Duration = Duration::from_millis(2);
 /// The transactional producer and how far the outbox at hand is.
 pub struct Transactions {
     settings: ClientConfig,
+    tokens: Option<Tokens>,
     metrics: Arc<Metrics>,
     producer: Option<Arc<ThreadedProducer<Deliveries>>>,
     outcomes: Option<Receiver<(usize, Result<(), KafkaError>)>>,
@@ -82,6 +85,7 @@ impl Transactions {
         settings.set("transactional.id", &kafka.group).set("enable.idempotence", "true").set("acks", "all");
         Transactions {
             settings,
+            tokens: Tokens::of(&kafka.properties),
             metrics,
             producer: None,
             outcomes: None,
@@ -182,6 +186,11 @@ impl Transactions {
         }
     }
 
+    /// Whether the brokers have refused us since the producer was made.
+    pub fn is_refused(&self) -> bool {
+        self.producer.as_ref().is_some_and(|producer| producer.context().refused.load(Ordering::Relaxed))
+    }
+
     /// Why it is not settled yet, as far as the brokers have said.
     pub fn trouble(&self) -> Option<String> {
         let heard = || self.producer.as_ref()?.context().heard.lock().ok()?.clone();
@@ -191,7 +200,7 @@ impl Transactions {
     /// Without a consumer nothing is asked or committed; it stays at that stage.
     fn step(&mut self, letters: &[Sealed], seal: &Seal, consumer: Option<&Consumer>) -> Result<Stage, KafkaError> {
         let Some(producer) = &self.producer else {
-            let (producer, outcomes) = produce(&self.settings, &self.metrics)?;
+            let (producer, outcomes) = produce(&self.settings, &self.tokens, &self.metrics)?;
             (self.producer, self.outcomes) = (Some(Arc::new(producer)), Some(outcomes));
             return Ok(Stage::Start);
         };

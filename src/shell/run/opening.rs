@@ -10,7 +10,7 @@ use crate::shell::checkpoint::directory::Directory;
 use crate::shell::checkpoint::topic::{Note, Reader, Topic, Unread};
 use crate::shell::checkpoint::{Found, Positions, Store};
 use crate::shell::config::{Config, DeliveryMode};
-use crate::shell::http::Health;
+use crate::shell::http::{Health, NotReady};
 use crate::shell::poison::Poison;
 use crate::shell::publisher::Transactions;
 use crate::shell::telemetry::Metrics;
@@ -21,7 +21,8 @@ use std::time::{Duration, Instant};
 
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What is told now and then while the brokers do not answer.
+/// What is told now and then while the brokers do not answer, for the first time after a moment.
+const TELL_AFTER: Duration = Duration::from_secs(1);
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// A store, what it held, what is noted beside it, and the producer that its checkpoints go out with, where they need
@@ -53,15 +54,17 @@ pub fn open(
         let transactions = exactly_once.then(|| Transactions::new(&config.kafka, false, metrics.clone()));
         return Ok(Opened { store: Store::Directory(directory), found, poison, transactions });
     };
-    let mut waiting = Waiting { health, asked, told: Instant::now() };
+    let mut waiting = Waiting { health, asked, tell_at: Instant::now() + TELL_AFTER };
     let mut transactions = Transactions::new(&config.kafka, true, metrics.clone());
     while !transactions.is_ready() {
         transactions.prepare();
         if let Some(why) = transactions.ended() {
             return Err(RunError::Superseded(why.to_owned()));
         }
+        health.set(NotReady::AuthenticationFailed, transactions.is_refused());
         waiting.pass(transactions.trouble())?;
     }
+    health.set(NotReady::AuthenticationFailed, false);
     let mut reader = Reader::new(&config.kafka, Topic::new(topic, group))?;
     loop {
         match reader.read() {
@@ -104,7 +107,7 @@ fn earlier(dir: &Path, group: &str) -> std::io::Result<Found> {
 struct Waiting<'a> {
     health: &'a Health,
     asked: Option<&'a AtomicBool>,
-    told: Instant,
+    tell_at: Instant,
 }
 
 impl Waiting<'_> {
@@ -114,8 +117,8 @@ impl Waiting<'_> {
             return Err(RunError::Interrupted);
         }
         if let Some(why) = trouble {
-            if self.told.elapsed() >= TELL_EVERY {
-                self.told = Instant::now();
+            if Instant::now() >= self.tell_at {
+                self.tell_at = Instant::now() + TELL_EVERY;
                 tracing::error!(why, "can't read the state yet");
             }
             std::thread::sleep(PAUSE);

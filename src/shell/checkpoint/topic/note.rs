@@ -1,5 +1,5 @@
-//! A note beside the checkpoints in a topic: written by itself and at once, by a daemon that can write no checkpoint any
-//! more.
+//! A note beside the checkpoints in a topic: written by itself and at once, by a daemon that can write no checkpoint
+//! any more.
 //!
 //! It goes out with a producer of its own, outside of any transaction: the one under way is never committed. What it
 //! says is not known here.
