@@ -157,8 +157,8 @@ fn without_a_disk_a_message_breaks_the_daemon_once() {
 /// What is noted beside the state.
 fn note(scene: &Scene) -> Option<Vec<u8>> {
     let key = format!("{}/poison", scene.group());
-    let records = scene.read("state").into_iter().filter(|record| record.key.as_deref() == Some(key.as_bytes()));
-    records.last().and_then(|record| record.payload)
+    let records = scene.read("state").into_iter();
+    records.rev().find(|record| record.key.as_deref() == Some(key.as_bytes()))?.payload
 }
 
 fn lose_the_disk(scene: &Scene) {
