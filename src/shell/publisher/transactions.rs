@@ -14,16 +14,22 @@ use crate::shell::consumer::Consumer;
 use crate::shell::outbox::{Seal, Sealed};
 use crate::shell::telemetry::{KafkaTrouble, Metrics};
 use crate::shell::tokens::Tokens;
+use rdkafka::TopicPartitionList;
 use rdkafka::config::ClientConfig;
+use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long one step may keep the run loop from its other duties.
 const STEP: Duration = Duration::from_millis(500);
+
+/// After this a producer whose call does not come back is given up.
+const GIVE_UP: Duration = Duration::from_secs(45);
 
 /// A full queue is asked again after this.
 const ROOM: Duration = Duration::from_millis(2);
@@ -47,6 +53,15 @@ pub struct Transactions {
     ended: Option<String>,
     /// Whether the state is kept in a topic.
     stateful: bool,
+    /// Positions on their way into the transaction.
+    sending: Option<Sending>,
+}
+
+/// A call that librdkafka bounds in time only as long as it finds the coordinators: while one of them is away it may take
+/// as long as that does, and the run loop has a group to stay in and an operator to hear.
+struct Sending {
+    thread: JoinHandle<Result<(), KafkaError>>,
+    begun: Instant,
 }
 
 /// What became of an outbox.
@@ -97,6 +112,7 @@ impl Transactions {
             carries: false,
             ended: None,
             stateful,
+            sending: None,
         }
     }
 
@@ -236,9 +252,19 @@ impl Transactions {
                 Ok(Stage::Offsets)
             }
             (Stage::Offsets, Some(consumer)) => {
-                let (positions, group) = consumer.marked(&seal.positions, &seal.mark)?;
-                producer.send_offsets_to_transaction(&positions, &group, STEP)?;
-                Ok(Stage::Commit)
+                let sending = match self.sending.take() {
+                    Some(sending) => sending,
+                    None => Sending::begin(producer.clone(), consumer.marked(&seal.positions, &seal.mark)?),
+                };
+                match sending.wait() {
+                    Ok(outcome) => outcome.map(|()| Stage::Commit),
+                    Err(sending) if sending.begun.elapsed() < GIVE_UP => {
+                        self.sending = Some(sending);
+                        Ok(Stage::Offsets)
+                    }
+                    // The thread keeps the producer until its call comes back.
+                    Err(_) => Err(KafkaError::Canceled),
+                }
             }
             (Stage::Commit, _) => {
                 self.doubtful = true;
@@ -273,6 +299,7 @@ impl Transactions {
         let (fatal, abort, again) = match error {
             KafkaError::Transaction(error) => (error.is_fatal(), error.txn_requires_abort(), error.is_retriable()),
             KafkaError::MessageProduction(_) => (false, true, false),
+            KafkaError::Canceled => (true, false, false),
             // The group's answer, and the settings of a client that was not made.
             _ => (false, false, true),
         };
@@ -293,6 +320,30 @@ impl Transactions {
         }
         self.resume_at = Some(Instant::now() + self.pause);
         self.pause = (self.pause * 2).min(PAUSE_MAX);
+    }
+}
+
+impl Sending {
+    fn begin(
+        producer: Arc<ThreadedProducer<Deliveries>>,
+        what: (TopicPartitionList, ConsumerGroupMetadata),
+    ) -> Sending {
+        let send = move || producer.send_offsets_to_transaction(&what.0, &what.1, STEP);
+        let thread = std::thread::Builder::new().name("offsets".into()).spawn(send);
+        let thread = thread.expect("a thread can be had: librdkafka has just had several");
+        Sending { thread, begun: Instant::now() }
+    }
+
+    /// What came of it, or that it still goes on after a step's time.
+    fn wait(self) -> Result<Result<(), KafkaError>, Sending> {
+        let until = Instant::now() + STEP;
+        while !self.thread.is_finished() {
+            if Instant::now() >= until {
+                return Err(self);
+            }
+            std::thread::sleep(ROOM);
+        }
+        Ok(self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     }
 }
 
