@@ -57,8 +57,8 @@ pub struct Transactions {
     sending: Option<Sending>,
 }
 
-/// A call that librdkafka bounds in time only as long as it finds the coordinators: while one of them is away it may take
-/// as long as that does, and the run loop has a group to stay in and an operator to hear.
+/// A call that librdkafka bounds in time only as long as it finds the coordinators: while one of them is away it may
+/// take as long as that does, and the run loop has a group to stay in and an operator to hear.
 struct Sending {
     thread: JoinHandle<Result<(), KafkaError>>,
     begun: Instant,
