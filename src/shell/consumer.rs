@@ -19,7 +19,7 @@ use super::topics::Topics;
 use listener::Listener;
 pub use listener::Pulse;
 use partitions::{Change, Partition, Partitions, UNKNOWN};
-use rdkafka::bindings::{rd_kafka_get_watermark_offsets, rd_kafka_message_leader_epoch};
+use rdkafka::bindings as native;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerGroupMetadata as GroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
@@ -187,7 +187,7 @@ impl Consumer {
         // only the variant that asks the broker and blocks.
         let outcome = unsafe {
             let client = self.client.client().native_ptr();
-            rd_kafka_get_watermark_offsets(client, topic.as_ptr(), partition.number, &mut low, &mut high)
+            native::rd_kafka_get_watermark_offsets(client, topic.as_ptr(), partition.number, &mut low, &mut high)
         };
         (outcome == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some((low, high))
     }
@@ -279,7 +279,7 @@ impl Consumer {
 /// Which leader took the message, counted; less than 0 where the brokers don't say.
 fn leader_epoch(message: &BorrowedMessage) -> i64 {
     // SAFETY: the pointer is the message's own, and nothing is written through it.
-    i64::from(unsafe { rd_kafka_message_leader_epoch(message.ptr()) })
+    i64::from(unsafe { native::rd_kafka_message_leader_epoch(message.ptr()) })
 }
 
 /// A list of positions as librdkafka wants them.

@@ -28,8 +28,9 @@ use std::time::{Duration, Instant};
 /// How long one step may keep the run loop from its other duties.
 const STEP: Duration = Duration::from_millis(500);
 
-/// After this a producer whose call does not come back is given up.
-const GIVE_UP: Duration = Duration::from_secs(45);
+/// After this a producer whose call does not come back is given up; where the daemon would end with it, after the
+/// longer.
+const GIVE_UP: [Duration; 2] = [Duration::from_secs(15), Duration::from_secs(45)];
 
 /// A full queue is asked again after this.
 const ROOM: Duration = Duration::from_millis(2);
@@ -258,7 +259,7 @@ impl Transactions {
                 };
                 match sending.wait() {
                     Ok(outcome) => outcome.map(|()| Stage::Commit),
-                    Err(sending) if sending.begun.elapsed() < GIVE_UP => {
+                    Err(sending) if sending.begun.elapsed() < GIVE_UP[usize::from(self.stateful)] => {
                         self.sending = Some(sending);
                         Ok(Stage::Offsets)
                     }
