@@ -90,7 +90,7 @@ impl Topic {
         let mut body = Vec::new();
         for share in cut.shares {
             body.clear();
-            body = postcard::to_extend(&share, body).map_err(|e| KafkaError::ClientCreation(e.to_string()))?;
+            body = postcard::to_io(&share, body).map_err(|e| KafkaError::ClientCreation(e.to_string()))?;
             let name = share.name();
             // Whatever the engine changes from here on it need not copy.
             drop(share);
