@@ -116,15 +116,17 @@ impl Believed {
     }
 
     fn steady(&self) -> Time {
-        let passed = i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX);
-        Time(self.anchor.load(Ordering::Relaxed).saturating_add(passed))
+        Time(self.anchor.load(Ordering::Relaxed).saturating_add(self.passed()))
+    }
+
+    /// In milliseconds.
+    fn passed(&self) -> i64 {
+        i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 
     fn follow(&self, shown: Time) {
-        let ahead = shown - self.steady();
-        if ahead.0 != 0 {
-            self.anchor.fetch_add(ahead.0, Ordering::Relaxed);
-        }
+        // Set, not moved: several threads may follow at once.
+        self.anchor.store(shown.0.saturating_sub(self.passed()), Ordering::Relaxed);
         if self.jumped.swap(false, Ordering::Relaxed) {
             tracing::info!("this machine's clock is believed again");
         }
