@@ -48,6 +48,7 @@ pub mod signal;
 pub mod stats;
 pub mod threads;
 pub mod time;
+pub mod traffic;
 pub mod verdict;
 pub mod vitals;
 pub mod watch;

@@ -19,4 +19,5 @@ pub mod replay;
 pub mod run;
 pub mod signature;
 pub mod telemetry;
+pub mod tokens;
 pub mod topics;

@@ -5,6 +5,7 @@
 
 use regressd::engine::effect::Reason;
 use regressd::shell::config::Config;
+use regressd::shell::http::NotReady;
 use regressd::wire::inbound::{Kind, decode};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -230,6 +231,15 @@ fn every_metric_is_documented() {
     let text = document("ARCHITECTURE.md");
     let told = text.match_indices("regressd_").map(|(at, _)| first_name(&text[at..]));
     differences(&made, &told.filter(|name| name != "regressd_").collect(), "the metrics of ARCHITECTURE.md")
+}
+
+#[test]
+fn every_way_of_not_being_ready_is_in_the_runbook() {
+    let text = document("deploy/prometheus/rules/regressd.rules.yml");
+    let alert = text.split_once("- alert: RegressdNotReady\n").expect("the alert").1.split("- alert: ").next();
+    let told = |reason: &&NotReady| alert.is_some_and(|alert| mentions(alert, reason.word()));
+    let untold = NotReady::ALL.iter().filter(|reason| !told(reason));
+    report(untold.map(|reason| format!("the runbook of RegressdNotReady does not name `{}`", reason.word())).collect());
 }
 
 #[test]

@@ -13,17 +13,15 @@ use super::report::Question;
 use super::service::Service;
 use super::signal::{KEPT, Nature, Signal};
 use super::stats::median;
+use super::traffic::{ASKED, leading};
 use super::window::{Bin, Minute, Ring};
-
-/// Others that are asked, the first of them in order of appearance.
-const ASKED: usize = 20;
 
 /// Works out the adjusted minutes up to and including `upto` that are not learned yet. The signal's place, made as soon
 /// as there is anybody to compare with; none while those that are not in the fleet still have to be asked.
 pub fn work_out(fleet: &mut Fleet, service: usize, upto: Minute, elsewhere: &Elsewhere) -> Option<usize> {
-    let own = traffic(&fleet.services[service])?;
+    let own = leading(&fleet.services[service])?;
     let (from, there) = ask(&fleet.services[service], upto, elsewhere)?;
-    let others = others(fleet, &fleet.services[service].env, Some(service));
+    let others = fleet.traffic.others(&fleet.services[service].env, Some(service));
     let place = place_of(fleet, service, own, !others.is_empty() || !there.is_empty())?;
     fleet.services[service].settle(own, upto);
     others.iter().for_each(|&(other, signal)| fleet.services[other].settle(signal, upto));
@@ -42,7 +40,7 @@ pub fn work_out(fleet: &mut Fleet, service: usize, upto: Minute, elsewhere: &Els
 
 /// Whether those that are not in the fleet have to be asked before anything is worked out.
 pub fn is_wanting(service: &Service, upto: Minute, elsewhere: &Elsewhere) -> bool {
-    traffic(service).is_some() && ask(service, upto, elsewhere).is_none()
+    leading(service).is_some() && ask(service, upto, elsewhere).is_none()
 }
 
 /// The first minute to be worked out, and what those say that are not in the fleet; none while they were not asked.
@@ -56,14 +54,9 @@ fn ask<'a>(service: &Service, upto: Minute, elsewhere: &'a Elsewhere) -> Option<
 /// For somebody who is not in the fleet: for each of the environment's services with traffic, its share of its usual
 /// traffic in each minute.
 pub fn shares(fleet: &mut Fleet, env: &str, from: Minute, upto: Minute) -> Vec<Vec<Option<f64>>> {
-    let others = others(fleet, env, None);
+    let others = fleet.traffic.others(env, None);
     others.iter().for_each(|&(other, signal)| fleet.services[other].settle(signal, upto));
     others.iter().map(|each| (from..=upto).map(|minute| share(fleet, each, minute)).collect()).collect()
-}
-
-/// The signal that is adjusted.
-pub fn traffic(service: &Service) -> Option<usize> {
-    service.signals.iter().position(|each| each.class == Class::Traffic && each.nature == Nature::Rate)
 }
 
 /// The signal that holds the adjusted minutes, once there was anything to work out.
@@ -90,12 +83,6 @@ fn share(fleet: &Fleet, &(service, signal): &(usize, usize), minute: Minute) -> 
 
 fn rate(ring: &Ring, minute: Minute) -> Option<f64> {
     ring.at(minute)?.value()
-}
-
-/// The environment's services with traffic but for one, and where theirs is.
-fn others(fleet: &Fleet, env: &str, except: Option<usize>) -> Vec<(usize, usize)> {
-    let others = fleet.services.iter().enumerate().filter(|(place, each)| Some(*place) != except && *each.env == *env);
-    others.filter_map(|(place, each)| Some((place, traffic(each)?))).take(ASKED).collect()
 }
 
 fn place_of(fleet: &mut Fleet, service: usize, own: usize, make: bool) -> Option<usize> {

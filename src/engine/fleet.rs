@@ -14,6 +14,7 @@ use super::service::Service;
 use super::shared::Shared;
 use super::signal::{Feature, Nature, Signal, Track, display_name};
 use super::time::Time;
+use super::traffic::Traffic;
 use super::window::{Minute, minute_of};
 use std::sync::Arc;
 
@@ -32,6 +33,7 @@ pub struct Fleet {
     signals_by_name: Index<(u32, u32)>,
     series_by_name: Index<Place>,
     pub signals: usize,
+    pub traffic: Traffic,
     /// Fingerprints of series whose instance was just forgotten.
     forgotten: Vec<u64>,
     /// Environments whose bins are worked out up to a minute since the last fact was taken, one entry each: many
@@ -57,6 +59,7 @@ impl Fleet {
         let mut fleet = Fleet { services: Shared::restored(services), ..Fleet::default() };
         for (service, owner) in fleet.services.iter().enumerate() {
             fleet.services_by_name.set(Fleet::name(&owner.env, &owner.name), service as u32);
+            fleet.traffic.note(service, owner);
             for (signal, owned) in owner.signals.iter().enumerate() {
                 fleet.signals += 1;
                 // What is worked out from others has no name of its own, and no series.
@@ -213,6 +216,7 @@ impl Fleet {
                 let services = &mut self.services[service];
                 services.signals.push(new().found_by(signal_name));
                 services.pair_up();
+                self.traffic.note(service, services);
                 self.signals += 1;
                 let place = services.signals.len() - 1;
                 self.signals_by_name.set(signal_name, (service as u32, place as u32));

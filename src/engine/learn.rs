@@ -16,6 +16,7 @@ use super::fleet::{Fleet, Rolled};
 use super::policy::Policy;
 use super::service::Service;
 use super::signal::KEPT;
+use super::traffic::leading;
 use super::window::Minute;
 pub use apart::Table;
 
@@ -35,7 +36,7 @@ pub fn roll(fleet: &mut Fleet, terms: &Terms, Rolled { service, signal, minute }
     }
     let upto = minute - lateness(terms.policy);
     // Only a rate of requests can lead: of all other signals the rest need not be looked through.
-    let leads = owner.signals[signal].class == Class::Traffic && adjusted::traffic(owner) == Some(signal);
+    let leads = owner.signals[signal].class == Class::Traffic && leading(owner) == Some(signal);
     if leads && adjusted::is_wanting(owner, upto - 1, terms.elsewhere) {
         return;
     }

@@ -26,6 +26,11 @@ use topic::Topic;
 /// Raised whenever the state's shape changes: an older checkpoint then means a cold start, not a misreading.
 pub const FORMAT: u32 = 14;
 
+/// What to say of a checkpoint of another format.
+fn other_format(found: u32) -> String {
+    format!("format {found}, this build reads {FORMAT}: another version of the daemon wrote it, and can go on from it")
+}
+
 /// Next offset to read, by topic and partition.
 pub type Positions = BTreeMap<(Arc<str>, i32), i64>;
 

@@ -5,6 +5,7 @@
 
 use super::config::Kafka;
 use super::telemetry::KafkaTrouble;
+use super::tokens;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -88,7 +89,8 @@ pub fn settings(kafka: &Kafka, side: Side, defaults: &[(&str, &str)]) -> ClientC
     for (name, value) in defaults {
         settings.set(*name, *value);
     }
-    for (name, value) in kafka.properties.iter().filter(|(name, _)| !others.contains(&name.as_ref())) {
+    let is_its = |name: &str| !others.contains(&name) && !tokens::is_ours(&kafka.properties, name);
+    for (name, value) in kafka.properties.iter().filter(|(name, _)| is_its(name)) {
         settings.set(name, value);
     }
     settings.set("bootstrap.servers", &kafka.brokers);
@@ -112,9 +114,11 @@ pub fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
     }
 }
 
-/// What kind of trouble an error of the client as a whole is.
-pub fn trouble(error: &KafkaError) -> KafkaTrouble {
+/// What kind of trouble an error of the client as a whole is, with the reason that it gave.
+pub fn trouble(error: &KafkaError, reason: &str) -> KafkaTrouble {
     match error.rdkafka_error_code() {
+        // A broker that does not take our certificate hangs up with an alert, which is told as a lost connection.
+        Some(RDKafkaErrorCode::BrokerTransportFailure) if reason.contains("SSL alert") => KafkaTrouble::Authentication,
         Some(
             RDKafkaErrorCode::AllBrokersDown
             | RDKafkaErrorCode::BrokerTransportFailure
@@ -136,6 +140,15 @@ pub fn trouble(error: &KafkaError) -> KafkaTrouble {
 mod tests {
     use super::*;
     use crate::shell::config::Config;
+
+    #[test]
+    fn a_certificate_that_is_refused_is_no_lost_connection() {
+        let error = KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure);
+        let refused = "ssl://kafka:9093/1: Receive failed: error:0A000412:SSL routines::sslv3 alert bad certificate: \
+                       SSL alert number 42 (after 6ms in state APIVERSION_QUERY)";
+        assert_eq!(trouble(&error, refused), KafkaTrouble::Authentication);
+        assert_eq!(trouble(&error, "kafka:9093/1: Disconnected"), KafkaTrouble::Connection);
+    }
 
     #[test]
     fn each_client_gets_its_own_properties() {

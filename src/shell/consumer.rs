@@ -14,11 +14,12 @@ use super::checkpoint::Positions;
 use super::client::{self, Side};
 use super::config::Kafka;
 use super::telemetry::Metrics;
+use super::tokens::Tokens;
 use super::topics::Topics;
 use listener::Listener;
 pub use listener::Pulse;
 use partitions::{Change, Partition, Partitions, UNKNOWN};
-use rdkafka::bindings::rd_kafka_get_watermark_offsets;
+use rdkafka::bindings as native;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerGroupMetadata as GroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
@@ -93,7 +94,7 @@ impl Consumer {
         });
         let names: Vec<String> = topics.inputs().map(str::to_owned).collect();
         let client: BaseConsumer<Listener> =
-            settings.create_with_context(Listener::new(topics, partitions, metrics))?;
+            settings.create_with_context(Listener::new(topics, Tokens::of(&kafka.properties), partitions, metrics))?;
         client.subscribe(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
         Ok(Consumer { client, assigned: Vec::new(), recent: Cell::new(0) })
     }
@@ -121,6 +122,7 @@ impl Consumer {
             }
         }
         let (slot, partition) = &self.assigned[self.recent.get()];
+        partition.see(message.offset(), leader_epoch(&message));
         Polled::Message(*slot, partition.clone(), message)
     }
 
@@ -185,7 +187,7 @@ impl Consumer {
         // only the variant that asks the broker and blocks.
         let outcome = unsafe {
             let client = self.client.client().native_ptr();
-            rd_kafka_get_watermark_offsets(client, topic.as_ptr(), partition.number, &mut low, &mut high)
+            native::rd_kafka_get_watermark_offsets(client, topic.as_ptr(), partition.number, &mut low, &mut high)
         };
         (outcome == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some((low, high))
     }
@@ -272,6 +274,12 @@ impl Consumer {
         }
         (list.count() > 0).then_some(list)
     }
+}
+
+/// Which leader took the message, counted; less than 0 where the brokers don't say.
+fn leader_epoch(message: &BorrowedMessage) -> i64 {
+    // SAFETY: the pointer is the message's own, and nothing is written through it.
+    i64::from(unsafe { native::rd_kafka_message_leader_epoch(message.ptr()) })
 }
 
 /// A list of positions as librdkafka wants them.

@@ -3,20 +3,26 @@
 //! One idempotent producer. librdkafka rides out an outage by itself, for as long as it takes and without changing the
 //! order; what it reports as failed is sent again with the same bytes after a pause that grows, for ever. A batch is
 //! settled when the brokers have acknowledged all of it and never before; whether to go on waiting is the caller's
-//! affair. Nothing here chooses what to say, and nothing is dropped.
+//! affair. Records are stamped by the clock that is believed: one that was set an hour ahead, brokers would refuse.
+//! Nothing here chooses what to say, and nothing is dropped.
 
 mod transactions;
 
 use super::client::{self, Side};
+use super::clock::wall;
 use super::config::Kafka;
 use super::outbox::Sealed;
 use super::pump::Outgoing;
 use super::telemetry::{KafkaTrouble, Metrics};
+use super::tokens::{self, Tokens};
 use rdkafka::ClientContext;
+use rdkafka::client::OAuthToken;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use std::error::Error;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -41,6 +47,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// The producer and the batch under way.
 pub struct Publisher {
     settings: ClientConfig,
+    tokens: Option<Tokens>,
     metrics: Arc<Metrics>,
     producer: ThreadedProducer<Deliveries>,
     outcomes: Receiver<(usize, Result<(), KafkaError>)>,
@@ -70,9 +77,11 @@ impl Publisher {
         REQUIRED.iter().for_each(|(name, value)| {
             settings.set(*name, *value);
         });
-        let (producer, outcomes) = produce(&settings, &metrics)?;
+        let tokens = Tokens::of(&kafka.properties);
+        let (producer, outcomes) = produce(&settings, &tokens, &metrics)?;
         Ok(Publisher {
             settings,
+            tokens,
             metrics,
             producer,
             outcomes,
@@ -199,7 +208,7 @@ impl Publisher {
             return;
         }
         tracing::error!(%code, why, "the producer can't go on; starting a new one");
-        match produce(&self.settings, &self.metrics) {
+        match produce(&self.settings, &self.tokens, &self.metrics) {
             Ok((producer, outcomes)) => {
                 self.producer = producer;
                 self.outcomes = outcomes;
@@ -213,11 +222,35 @@ impl Publisher {
     }
 }
 
+/// Publishes one record by itself, to a topic's first partition and under a key, and waits for its acknowledgement.
+///
+/// # Errors
+/// The brokers do not take it, or not in time.
+pub fn publish_alone(
+    kafka: &Kafka,
+    metrics: &Arc<Metrics>,
+    (topic, key): (&str, &str),
+    payload: &[u8],
+    within: Duration,
+) -> Result<(), KafkaError> {
+    let mut settings = client::settings(kafka, Side::Producer, &DEFAULTS);
+    settings.set("enable.idempotence", "true").set("acks", "all");
+    settings.set("message.timeout.ms", within.as_millis().to_string());
+    let (producer, outcomes) = produce(&settings, &Tokens::of(&kafka.properties), metrics)?;
+    let record = BaseRecord::<str, [u8], usize>::with_opaque_to(topic, 0).key(key).payload(payload).partition(0);
+    let record = record.timestamp(wall().0);
+    producer.send(record).map_err(|(error, _)| error)?;
+    let late = KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut);
+    outcomes.recv_timeout(within + PAUSE_MAX).map_or(Err(late), |(_, outcome)| outcome)
+}
+
 type Started = (ThreadedProducer<Deliveries>, Receiver<(usize, Result<(), KafkaError>)>);
 
-fn produce(settings: &ClientConfig, metrics: &Arc<Metrics>) -> Result<Started, KafkaError> {
+fn produce(settings: &ClientConfig, tokens: &Option<Tokens>, metrics: &Arc<Metrics>) -> Result<Started, KafkaError> {
     let (sender, outcomes) = mpsc::channel();
-    let deliveries = Deliveries { outcomes: sender, heard: Mutex::new(None), metrics: metrics.clone() };
+    let (tokens, metrics) = (tokens.clone(), metrics.clone());
+    let deliveries =
+        Deliveries { outcomes: sender, heard: Mutex::new(None), refused: AtomicBool::new(false), tokens, metrics };
     Ok((settings.create_with_context(deliveries)?, outcomes))
 }
 
@@ -227,6 +260,7 @@ fn send(producer: &ThreadedProducer<Deliveries>, index: usize, outgoing: &Outgoi
         headers = headers.insert(Header { key, value: Some(value) });
     }
     let record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&outgoing.topic, index)
+        .timestamp(wall().0)
         .payload(&outgoing.message.payload)
         .headers(headers);
     let record = match &outgoing.message.key {
@@ -242,7 +276,8 @@ fn record(index: usize, letter: &Sealed) -> BaseRecord<'_, [u8], [u8], usize> {
     for (key, value) in &letter.headers {
         headers = headers.insert(Header { key, value: Some(value) });
     }
-    let record = BaseRecord::with_opaque_to(&letter.topic, index).payload(letter.payload.as_slice()).headers(headers);
+    let record = BaseRecord::with_opaque_to(&letter.topic, index).timestamp(wall().0).headers(headers);
+    let record = record.payload(letter.payload.as_slice());
     match &letter.key {
         Some(key) => record.key(key.as_slice()),
         None => record,
@@ -255,17 +290,28 @@ struct Deliveries {
     outcomes: Sender<(usize, Result<(), KafkaError>)>,
     /// The last thing the client complained of.
     heard: Mutex<Option<String>>,
+    /// Name, token or certificate were refused; nothing tells when they no longer are.
+    refused: AtomicBool,
+    tokens: Option<Tokens>,
     metrics: Arc<Metrics>,
 }
 
 impl ClientContext for Deliveries {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        tokens::fetch(self.tokens.as_ref())
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         client::log(level, facility, line);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "producer");
-        self.metrics.kafka_failed(client::trouble(&error));
+        let trouble = client::trouble(&error, reason);
+        self.metrics.kafka_failed(trouble);
+        self.refused.fetch_or(trouble == KafkaTrouble::Authentication, Ordering::Relaxed);
         if let Ok(mut heard) = self.heard.lock() {
             *heard = Some(reason.to_owned());
         }

@@ -21,7 +21,6 @@ use super::consumer::Consumer;
 use super::consumer::partitions::Partitions;
 use super::http::{Health, Server, ServerError};
 use super::outbox::Outbox;
-use super::poison::Poison;
 use super::publisher::{Publisher, Transactions};
 use super::pump::{Outgoing, Pump, Taken};
 use super::reload::Reloader;
@@ -114,9 +113,8 @@ impl Daemon {
         let server = Server::start(config.http.listen, metrics.clone(), health.clone())?;
         metrics.config_loaded(&config.policy.hash);
 
-        let in_dir = |error| RunError::State { dir: config.state.dir.clone(), error };
         let opened = opening::open(&config, &metrics, &health, options.asked.as_deref())?;
-        let Opened { store, found, mut transactions } = opened;
+        let Opened { store, found, poison, mut transactions } = opened;
         let topics = Arc::new(Topics::new(&config.kafka.topics));
         let Recalled { pump, positions, outbox, out, sequence } = recall(found, &config, &topics, &metrics);
         if outbox.sealed.is_some() {
@@ -129,7 +127,6 @@ impl Daemon {
             DeliveryMode::ExactlyOnce => None,
         };
 
-        let poison = Poison::read(&config.state.dir, &positions).map_err(in_dir)?;
         let stepper = Stepper { metrics: metrics.clone(), poison, trap: options.trap };
         let partitions = Partitions::restore(&positions, |topic| topics.kind(topic));
         if transactions.is_some() {
@@ -261,8 +258,13 @@ fn recall(found: Found, config: &Arc<Config>, topics: &Arc<Topics>, metrics: &Me
         }
         Found::Nothing => tracing::info!("no checkpoint: starting with nothing learned"),
         Found::Bad { why, moved_to } => {
-            let moved_to = moved_to.unwrap_or_default();
-            tracing::error!(why, moved_to, "the checkpoint can't be used: starting with nothing learned");
+            let kept_at = moved_to.unwrap_or_else(|| "nowhere: the next one replaces it".into());
+            tracing::error!(
+                why,
+                kept_at,
+                "the checkpoint can't be used: starting with nothing learned, where the group stands. Nothing need be \
+                 done; until signals have a past again, verdicts are inconclusive"
+            );
         }
     }
     let mut pump = Pump::new(Default::default(), Time::MIN, config.clone(), topics.clone());

@@ -114,8 +114,7 @@ impl Daemon<'_> {
 
     /// The sum of a metric's series that carry all these labels; 0 where there is none.
     pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        let exposition = self.exposition().unwrap_or_default();
-        exposition.lines().filter_map(|line| value_of(line, name, labels)).sum()
+        sum_of(&self.exposition().unwrap_or_default(), name, labels)
     }
 
     pub fn exposition(&self) -> Option<String> {
@@ -150,6 +149,11 @@ impl Drop for Daemon<'_> {
             log.lines().skip(skipped).for_each(|line| eprintln!("{line}"));
         }
     }
+}
+
+/// The sum of a metric's series in an exposition that carry all these labels; 0 where there is none.
+pub fn sum_of(exposition: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
+    exposition.lines().filter_map(|line| value_of(line, name, labels)).sum()
 }
 
 /// The value of an exposition line, if it is one of these series.

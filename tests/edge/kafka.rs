@@ -81,8 +81,16 @@ impl Kafka {
         self.create(&[(topic.to_owned(), 1)], &settings);
     }
 
+    /// With one partition on these brokers, as indexes of `node`, of which the first leads; whoever of them is left
+    /// may lead after it, whatever it lacks.
+    pub fn create_unclean(&self, topic: &str, nodes: &[usize]) {
+        let ids: Vec<i32> = nodes.iter().map(|node| i32::try_from(node + 1).expect("few brokers")).collect();
+        let places = [ids.as_slice()];
+        let topic = NewTopic::new(topic, 1, TopicReplication::Variable(&places));
+        self.make(&[topic.set("unclean.leader.election.enable", "true").set("min.insync.replicas", "1")]);
+    }
+
     fn create(&self, topics: &[(String, usize)], settings: &[(&str, &str)]) {
-        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("the client's settings are valid");
         let replicas = i32::try_from(self.nodes.len()).expect("few brokers");
         let topics: Vec<NewTopic> = topics
             .iter()
@@ -92,9 +100,14 @@ impl Kafka {
                 settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value))
             })
             .collect();
+        self.make(&topics);
+    }
+
+    fn make(&self, topics: &[NewTopic]) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("the client's settings are valid");
         let options = AdminOptions::new().operation_timeout(Some(START_LIMIT));
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without I/O starts");
-        let answers = runtime.block_on(admin.create_topics(&topics, &options)).expect("the broker answers");
+        let answers = runtime.block_on(admin.create_topics(topics, &options)).expect("the broker answers");
         for answer in answers {
             answer.unwrap_or_else(|(topic, code)| panic!("topic {topic} was not created: {code}"));
         }

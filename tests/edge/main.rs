@@ -19,6 +19,7 @@ mod traffic;
 mod broker_lifecycle;
 mod dashboards;
 mod dead_letters;
+mod doors;
 mod mutations;
 mod reload;
 mod secured;

@@ -32,14 +32,14 @@ const WRONG: &str = "xG8-not-to-be-seen";
 #[test]
 fn with_the_least_rights_it_works_and_can_write_only_what_is_its_own() {
     let folder = scratch("secured-keys");
-    make_certificate(&folder);
+    make_certificate(&folder, "localhost");
     let door = format!("127.0.0.1:{}", free_port());
     let user = format!("SCRAM-SHA-512=[name=regressd,password={PASSWORD}]");
     let kafka = Kafka::start_with(&server_properties(&folder, &door), &["--add-scram", &user]);
     let scene = Scene::secured(&kafka, "secured", &door, properties(&folder));
     let (said, all): (Vec<Right>, Vec<Right>) =
         rights(&scene).into_iter().partition(|(_, name, _)| *name == scene.topic("recommendations"));
-    allow(&kafka.addresses(), &all);
+    allow(&kafka.addresses(), "regressd", &all);
     let now = now_ms();
     let service = Service::new("checkout").deployed_at(now - 10 * MINUTE).broken();
     scene.write("metrics", &service.metrics(now - 180 * MINUTE, now));
@@ -63,7 +63,7 @@ fn with_the_least_rights_it_works_and_can_write_only_what_is_its_own() {
         daemon.assert_running();
         http::get(scene.http(), "/readyz").ok().filter(|answer| answer.body.contains("publish_failing"))
     });
-    allow(&kafka.addresses(), &said);
+    allow(&kafka.addresses(), "regressd", &said);
     wait_for("the recommendation", LIMIT, || scene.regression("deploy-checkout"));
     wait_for("the dead letter", LIMIT, || (scene.read("dead-letter").len() == 1).then_some(()));
     wait_for("readiness", LIMIT, || daemon.is_ready().then_some(()));
@@ -80,21 +80,22 @@ fn with_the_least_rights_it_works_and_can_write_only_what_is_its_own() {
 const VARIABLE: &str = "REGRESSD__KAFKA__PROPERTIES__SASL__PASSWORD";
 const REFUSED: Option<RDKafkaErrorCode> = Some(RDKafkaErrorCode::TopicAuthorizationFailed);
 
-fn make_certificate(folder: &Path) {
+/// A key and a certificate that vouches for itself, of that name and for this machine; and both in one file.
+pub fn make_certificate(folder: &Path, name: &str) {
     let output = Command::new("openssl")
-        .args("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost".split(' '))
-        .args(["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost", "-keyout", "key.pem", "-out", "cert.pem"])
+        .args("req -x509 -newkey rsa:2048 -nodes -days 2 -addext subjectAltName=IP:127.0.0.1,DNS:localhost".split(' '))
+        .args(["-subj", &format!("/CN={name}"), "-keyout", "key.pem", "-out", "cert.pem"])
         .current_dir(folder)
         .output()
         .expect("openssl is there: run ./dev setup");
     assert!(output.status.success(), "no certificate was made: {}", String::from_utf8_lossy(&output.stderr));
     let both = ["key.pem", "cert.pem"].map(|name| fs::read_to_string(folder.join(name)).expect("openssl wrote it"));
-    fs::write(folder.join("server.pem"), both.concat()).expect("the folder is writable");
+    fs::write(folder.join("both.pem"), both.concat()).expect("the folder is writable");
 }
 
 /// What is added to a broker's own: the daemon's door.
 fn server_properties(folder: &Path, door: &str) -> String {
-    let keys = folder.join("server.pem");
+    let keys = folder.join("both.pem");
     format!(
         "listeners+=,SASL_SSL://{door}
 advertised.listeners+=,SASL_SSL://{door}
@@ -150,10 +151,10 @@ impl ProducerContext for Outcome {
 }
 
 /// On what, of that name, to do what.
-type Right = (native::rd_kafka_ResourceType_t, String, native::rd_kafka_AclOperation_t);
+pub type Right = (native::rd_kafka_ResourceType_t, String, native::rd_kafka_AclOperation_t);
 
 /// The least that the daemon needs, as the README has it.
-fn rights(scene: &Scene) -> Vec<Right> {
+pub fn rights(scene: &Scene) -> Vec<Right> {
     use native::rd_kafka_AclOperation_t::{RD_KAFKA_ACL_OPERATION_READ as READ, RD_KAFKA_ACL_OPERATION_WRITE as WRITE};
     use native::rd_kafka_ResourceType_t::{
         RD_KAFKA_RESOURCE_GROUP as GROUP, RD_KAFKA_RESOURCE_TOPIC as TOPIC,
@@ -169,8 +170,8 @@ fn rights(scene: &Scene) -> Vec<Right> {
     rights
 }
 
-/// Gives them to the daemon. rust-rdkafka does not wrap what librdkafka has for this.
-fn allow(brokers: &str, rights: &[Right]) {
+/// Gives them to somebody. rust-rdkafka does not wrap what librdkafka has for this.
+pub fn allow(brokers: &str, user: &str, rights: &[Right]) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers).set("log_level", "0");
     let native_config = config.create_native_config().expect("valid settings");
@@ -183,7 +184,7 @@ fn allow(brokers: &str, rights: &[Right]) {
         let mut bindings: Vec<_> = rights
             .iter()
             .map(|(resource, name, operation)| {
-                let (name, principal, host) = (text(name), text("User:regressd"), text("*"));
+                let (name, principal, host) = (text(name), text(&format!("User:{user}")), text("*"));
                 let literal = native::rd_kafka_ResourcePatternType_t::RD_KAFKA_RESOURCE_PATTERN_LITERAL;
                 let allowed = native::rd_kafka_AclPermissionType_t::RD_KAFKA_ACL_PERMISSION_TYPE_ALLOW;
                 let (name, principal, host) = (name.as_ptr(), principal.as_ptr(), host.as_ptr());

@@ -5,19 +5,19 @@
 
 use std::time::{Duration, Instant};
 
-use crate::checker::check;
+use rdkafka::Offset;
+
+use crate::checker::{assert_same, check};
 use crate::clock::wait_for;
 use crate::daemon::Daemon;
-use crate::input::{Input, LIMIT};
+use crate::input::{Input, LIMIT, sips};
 use crate::kafka::Kafka;
 use crate::scene::Scene;
+use crate::topic;
+use crate::traffic::{SECOND, Service};
 
 /// Slower than slowly, so that a fault of some seconds falls within the reading.
-const SLOWER: &str = r#"
-"queued.min.messages" = "20"
-"fetch.message.max.bytes" = "65536"
-"fetch.queue.backoff.ms" = "250"
-"#;
+const SLOWER: &str = sips!(250);
 
 #[test]
 fn brokers_come_and_go() {
@@ -29,6 +29,7 @@ fn brokers_come_and_go() {
         a_broker_hangs,
         all_brokers_are_away,
         sigterm_while_all_brokers_are_away_ends_in_time,
+        a_log_that_lost_its_end_is_read_on_and_nothing_is_said_again,
     ];
     for act in acts {
         kafka.mend();
@@ -126,5 +127,44 @@ fn sigterm_while_all_brokers_are_away_ends_in_time(kafka: &mut Kafka) {
     daemon = Daemon::start(&scene);
     input.wait_for_the_end(&mut daemon, &scene);
     check(&mut daemon, &scene);
+    daemon.stop();
+}
+
+/// A broker that lacks the last records leads after the one that had them: the log ends before what was read, and is
+/// written on past it.
+fn a_log_that_lost_its_end_is_read_on_and_nothing_is_said_again(kafka: &mut Kafka) {
+    let (input, undisturbed) = Input::shared();
+    let scene = Scene::exactly_once(kafka, "truncated", "");
+    let metrics = scene.topic("metrics");
+    kafka.delete_topic(&metrics);
+    kafka.create_unclean(&metrics, &[0, 1]);
+    input.write(&scene);
+    // It stays in its group throughout: the client asks for no leader of a position that it is given anew.
+    let session = ("REGRESSD__KAFKA__PROPERTIES__SESSION__TIMEOUT__MS", "60000");
+    let mut daemon = Daemon::launch_with(&scene, &[session]);
+    input.wait_for_the_end(&mut daemon, &scene);
+    daemon.wait_for_messages(input.len(), LIMIT);
+
+    kafka.node(1).kill();
+    let lost = Service::new("lost").every(SECOND).metrics(input.end, input.end + 10 * SECOND);
+    scene.write("metrics", &lost);
+    daemon.wait_for_messages(input.len() + lost.len(), LIMIT);
+    kafka.node(0).kill();
+    kafka.node(1).start();
+    wait_for("the one with less to lead", LIMIT, || (kafka.leaders(&metrics) == [1]).then_some(()));
+    kafka.mend();
+    let instead = Service::new("instead").every(SECOND).metrics(input.end, input.end + 20 * SECOND);
+    scene.write("metrics", &instead);
+    // From where it was cut off, or from its beginning: then all of it comes again.
+    daemon.wait_for_messages(input.len() + lost.len() + instead.len(), LIMIT);
+    wait_for("all to be read", LIMIT, || {
+        let (next, end) = topic::committed(scene.brokers(), scene.group(), &metrics)[0];
+        (next == Offset::Offset(end)).then_some(())
+    });
+    let log = std::fs::read_to_string(scene.log()).expect("it wrote one");
+    assert!(log.contains("it was truncated or created anew"), "it was not told: {log}");
+    println!("truncated: {} messages for {}", daemon.messages(), input.len() + lost.len() + instead.len());
+    assert_same(&scene, &input.said(&scene), undisturbed);
+    wait_for("readiness", LIMIT, || daemon.is_ready().then_some(()));
     daemon.stop();
 }

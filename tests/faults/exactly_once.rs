@@ -12,7 +12,7 @@ use rdkafka::producer::{BaseProducer, Producer};
 use crate::checker::{assert_once, assert_same};
 use crate::clock::{now_ms, wait_for};
 use crate::daemon::Daemon;
-use crate::input::{Input, Said};
+use crate::input::{Input, Said, sips};
 use crate::kafka::Kafka;
 use crate::scene::Scene;
 use crate::topic::{self, Draft};
@@ -25,12 +25,7 @@ const KILLS: usize = 5;
 
 /// Small sips, so that it can be killed in the middle, and a member that comes back under its own name, so that nobody
 /// waits for the killed one's session to end.
-pub const PROPERTIES: &str = r#"
-"queued.min.messages" = "20"
-"fetch.message.max.bytes" = "65536"
-"fetch.queue.backoff.ms" = "250"
-"group.instance.id" = "only"
-"#;
+pub const PROPERTIES: &str = sips!(250, "\"group.instance.id\" = \"only\"");
 
 pub const BAD: usize = 40;
 

@@ -8,24 +8,15 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use crate::checker::check;
 use crate::clock::wait_for;
 use crate::daemon::Daemon;
-use crate::input::{Input, LIMIT};
+use crate::input::{Input, LIMIT, sips};
 use crate::kafka::Kafka;
 use crate::scene::Scene;
 
 /// As slow as it takes to be hit at work, and a session that is soon over.
-const SHORT_SESSION: &str = r#"
-"queued.min.messages" = "20"
-"fetch.message.max.bytes" = "65536"
-"fetch.queue.backoff.ms" = "250"
-"max.poll.interval.ms" = "6000"
-"#;
+const SHORT_SESSION: &str = sips!(250, "\"max.poll.interval.ms\" = \"6000\"");
 
 /// A sip each half second: the members come and go while it reads.
-const SLOWEST: &str = r#"
-"queued.min.messages" = "20"
-"fetch.message.max.bytes" = "65536"
-"fetch.queue.backoff.ms" = "500"
-"#;
+const SLOWEST: &str = sips!(500);
 
 #[test]
 fn it_stands_still_longer_than_its_session() {

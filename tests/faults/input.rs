@@ -19,13 +19,21 @@ pub const LIMIT: Duration = Duration::from_secs(90);
 /// A service whose deployment is the last message in order of time: its audit entry says that all is done.
 const LAST: &str = "last";
 
-/// Small sips. Else the daemon would have read everything before somebody could interrupt it. A sip is larger than a
-/// batch, or the broker would serve only the first of the partitions asked for.
-pub const SLOWLY: &str = r#"
-"queued.min.messages" = "20"
-"fetch.message.max.bytes" = "65536"
-"fetch.queue.backoff.ms" = "50"
-"#;
+/// Small sips with so many milliseconds between them, and more properties. Else the daemon would have read everything
+/// before somebody could interrupt it. A sip is larger than a batch, or the broker would serve only the first of the
+/// partitions asked for.
+macro_rules! sips {
+    ($every:literal $(, $more:literal)*) => {
+        concat!(
+            "\"queued.min.messages\" = \"20\"\n\"fetch.message.max.bytes\" = \"65536\"\n",
+            "\"fetch.queue.backoff.ms\" = \"", $every, "\"\n",
+            $($more, "\n",)*
+        )
+    };
+}
+pub(crate) use sips;
+
+pub const SLOWLY: &str = sips!(50);
 
 pub struct Input {
     pub metrics: Vec<Draft>,

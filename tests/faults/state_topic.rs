@@ -5,6 +5,7 @@
 //! learned is what a daemon learned that nobody disturbed.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::Offset;
@@ -14,7 +15,10 @@ use regressd::engine::service::Service as Known;
 use regressd::shell::checkpoint::topic::{Reader, Topic};
 use regressd::shell::checkpoint::{Found, Recovered};
 use regressd::shell::config::Config;
+use regressd::shell::pump::Taken;
+use regressd::shell::run::{Daemon as Inside, Options, RunError};
 
+use crate::checker::check;
 use crate::clock::{now_ms, wait_for};
 use crate::daemon::Daemon;
 use crate::exactly_once::{BAD, LIMIT, PROPERTIES, assert_said_once_though_killed, bad_lines};
@@ -76,6 +80,85 @@ fn killed_and_without_a_disk_it_learns_what_it_would_have_learned() {
     // As bytes, since what is not known yet is not equal to itself.
     let bytes = |services: &[Known]| postcard::to_stdvec(services).expect("plain state");
     assert!(bytes(&whole) == bytes(&other), "something else was learned");
+}
+
+#[test]
+fn killed_and_without_a_disk_at_least_once_says_the_same_with_the_same_ids() {
+    let (input, _) = Input::shared();
+    let scene = Scene::with_properties(Kafka::shared(), "state-again", PROPERTIES).with_state_topic(Kafka::shared());
+    input.write(&scene);
+    let mut noise = Noise::new("at least once");
+    let mut taken = Vec::new();
+    for _ in 0..KILLS {
+        let mut daemon = Daemon::launch(&scene);
+        wait_for("it to be at work", LIMIT, || {
+            daemon.assert_running();
+            (daemon.messages() > 0.0 || daemon.is_ready()).then_some(())
+        });
+        // No condition to wait for: any moment is to be hit.
+        std::thread::sleep(Duration::from_millis(noise.below(WITHIN) as u64));
+        taken.push(daemon.messages());
+        daemon.kill();
+        lose_the_disk(&scene);
+    }
+    let mut daemon = Daemon::start(&scene);
+    input.wait_for_the_end(&mut daemon, &scene);
+    println!("at least once: killed after {taken:?} messages each, {} were left", daemon.messages());
+    check(&mut daemon, &scene);
+    daemon.stop();
+    let log = fs::read_to_string(scene.log()).expect("it wrote one");
+    assert!(log.contains("going on from the checkpoint"), "it never found its state");
+}
+
+fn not_poison(taken: &Taken) {
+    assert_ne!(taken.payload, b"poison", "the test's own assertion");
+}
+
+/// In this process, where an assertion of the test's can stand in the way of a message.
+#[test]
+fn without_a_disk_a_message_breaks_the_daemon_once() {
+    for exactly_once in [true, false] {
+        let kafka = Kafka::shared();
+        let scene = match exactly_once {
+            true => Scene::stateful(kafka, "state-poison-once", ""),
+            false => Scene::new(kafka, "state-poison").with_state_topic(kafka),
+        };
+        let start = || {
+            let config = Config::load(Some(&scene.config())).expect("the scene's settings are valid");
+            let trap = Some(not_poison as fn(&Taken));
+            let options = Options { trap, ..Options::default() };
+            Inside::start(Arc::new(config), options).expect("it starts")
+        };
+        let letters = |count: usize| {
+            wait_for("the dead letters", LIMIT, || (scene.read("dead-letter").len() >= count).then_some(()));
+            scene.read("dead-letter")
+        };
+        let line = |text: &str| Draft { key: Some("a".into()), ..Draft::bytes(now_ms(), text) };
+        scene.write("logs", &["before", "poison", "after"].map(line));
+        let broken = start();
+        wait_for("its end", LIMIT, || broken.is_finished().then_some(()));
+        assert!(matches!(broken.stop(), Err(RunError::Panicked)));
+
+        let daemon = start();
+        let reasons = letters(3).into_iter().filter_map(|letter| letter.header("regressd-reason"));
+        assert_eq!(reasons.filter(|reason| reason == "poison").count(), 1);
+        daemon.stop().expect("a clean end");
+        assert!(note(&scene).is_some_and(|note| !note.is_empty()), "nothing was noted");
+
+        let daemon = start();
+        scene.write("logs", &[line("and on")]);
+        assert_eq!(letters(4).len(), 4, "exactly once: {exactly_once}");
+        daemon.stop().expect("a clean end");
+        assert_eq!(note(&scene), None, "it has been left behind, and is noted still");
+        assert!(!scene.folder().join("state").exists(), "it was to do without");
+    }
+}
+
+/// What is noted beside the state.
+fn note(scene: &Scene) -> Option<Vec<u8>> {
+    let key = format!("{}/poison", scene.group());
+    let records = scene.read("state").into_iter();
+    records.rev().find(|record| record.key.as_deref() == Some(key.as_bytes()))?.payload
 }
 
 fn lose_the_disk(scene: &Scene) {
@@ -149,7 +232,8 @@ fn recovered(scene: &Scene) -> Recovered {
     let config = Config::load(Some(&scene.config())).expect("the scene's settings are valid");
     let mut reader = Reader::new(&config.kafka, Topic::new(&scene.topic("state"), scene.group())).expect("valid");
     wait_for("the state to be read", LIMIT, || reader.read().is_ok_and(|done| done).then_some(()));
-    match reader.finish().1 {
+    let (_, found, _) = reader.finish();
+    match found {
         Found::Checkpoint(recovered) => *recovered,
         Found::Nothing => panic!("no state"),
         Found::Bad { why, .. } => panic!("{why}"),

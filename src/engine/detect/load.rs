@@ -4,11 +4,11 @@
 //! the same minutes, but for a difference too small to matter.
 
 use super::{Finding, Look};
-use crate::engine::adjusted;
 use crate::engine::baseline::HORIZONS;
 use crate::engine::character::{Character, Class};
 use crate::engine::effect::Direction;
 use crate::engine::signal::{Nature, Signal};
+use crate::engine::traffic::leading;
 use crate::engine::window::{Minute, Ring};
 
 /// Minutes before the change that say how much traffic is usual.
@@ -36,7 +36,7 @@ pub fn is_memory(signal: &Signal) -> bool {
 
 /// Whether the service's traffic fell, not only its adjusted traffic: others may have gained what it never lost.
 pub fn fell(look: &Look, finding: &Finding, character: &Character) -> bool {
-    let own = adjusted::traffic(look.service).and_then(|place| look.service.signals[place].tracks.first());
+    let own = leading(look.service).and_then(|place| look.service.signals[place].tracks.first());
     let grown = own.and_then(|track| grown(look, finding, &track.total));
     grown.is_some_and(|grown| -grown >= 0.5 * character.min_change)
 }

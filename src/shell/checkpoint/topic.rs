@@ -3,14 +3,17 @@
 //! All records of a cut go out in one Kafka transaction, with whatever else belongs to it, so a reader of what is
 //! committed finds the state of exactly one cut. Only services that were changed since the cut before are written; the
 //! last record counts and sums up all that there must be. Everything is in partition 0, so that the latest record of a
-//! key is the one with the highest offset. Beginning and committing the transaction is the publisher's affair.
+//! key is the one with the highest offset. Beginning and committing the transaction is the publisher's affair. A note
+//! lies beside them that is written when there can be no cut any more.
 
+mod note;
 mod parts;
 mod reading;
 
 use super::{Cut, Written};
 use crate::engine::cut::Extent;
 use crate::shell::publisher::Carrier;
+pub use note::Note;
 use parts::{Entry, Part, Whole};
 use rdkafka::error::KafkaError;
 pub use reading::{Reader, Unread};
@@ -53,8 +56,17 @@ impl Topic {
         }
     }
 
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     pub fn extent(&self) -> Extent {
         if self.complete { Extent::Changed } else { Extent::All }
+    }
+
+    /// The note says nothing any more: it is deleted with the next cut.
+    pub fn forget_note(&mut self) {
+        self.stale.push(Part::Note);
     }
 
     /// The transaction that takes the next cut.
@@ -78,7 +90,7 @@ impl Topic {
         let mut body = Vec::new();
         for share in cut.shares {
             body.clear();
-            body = postcard::to_extend(&share, body).map_err(|e| KafkaError::ClientCreation(e.to_string()))?;
+            body = postcard::to_io(&share, body).map_err(|e| KafkaError::ClientCreation(e.to_string()))?;
             let name = share.name();
             // Whatever the engine changes from here on it need not copy.
             drop(share);
@@ -143,6 +155,7 @@ impl Holding {
             Part::Head(chunk) => chunk < self.heads,
             Part::Service(name, chunk) => self.services.get(&name).is_some_and(|entry| chunk < entry.chunks),
             Part::Cut => true,
+            Part::Note => false,
         }
     }
 }

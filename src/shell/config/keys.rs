@@ -13,6 +13,7 @@ use crate::engine::policy::{
     Limits, Policy, Privacy, RateLimit, SignalRule, TeamRule, WatchPolicy,
 };
 use crate::engine::time::Span;
+use crate::shell::tokens;
 use ed25519_dalek::VerifyingKey;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -100,7 +101,7 @@ fn topics(mut section: Section, defaults: Topics) -> Topics {
 }
 
 /// What is handed to librdkafka. What the daemon's promises rest on is not to be had.
-fn properties(section: Section) -> BTreeMap<String, String> {
+fn properties(mut section: Section) -> BTreeMap<String, String> {
     const OWN: [(&str, &str); 10] = [
         ("bootstrap.servers", "set kafka.brokers"),
         ("metadata.broker.list", "set kafka.brokers"),
@@ -118,7 +119,11 @@ fn properties(section: Section) -> BTreeMap<String, String> {
             section.wrong(name, &format!("expected no property that regressd sets itself; found one ({why})"));
         }
     }
-    section.free(form::any_text)
+    let properties = section.free(form::any_text);
+    for (name, what) in tokens::mistakes(&properties) {
+        section.wrong(name, &what);
+    }
+    properties
 }
 
 fn dead_letters(mut section: Section, defaults: DeadLetters) -> DeadLetters {

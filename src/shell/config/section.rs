@@ -138,7 +138,7 @@ impl<'r> Section<'r> {
 
     /// A table whose keys are anybody's: nested tables are flattened with dots, so that `sasl.username` may be written
     /// with quotes or without. Where two spellings meet, the environment wins.
-    pub fn free(mut self, form: impl Fn(&Leaf) -> Outcome<String>) -> BTreeMap<String, String> {
+    pub fn free(&mut self, form: impl Fn(&Leaf) -> Outcome<String>) -> BTreeMap<String, String> {
         let mut flat = Vec::new();
         for (key, value) in std::mem::take(&mut self.table) {
             flatten(key, value, &mut flat);

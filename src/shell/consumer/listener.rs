@@ -7,13 +7,16 @@ use super::offsets;
 use super::partitions::{Partition, Partitions, UNKNOWN};
 use crate::shell::client;
 use crate::shell::telemetry::{KafkaTrouble, Metrics};
+use crate::shell::tokens::{self, Tokens};
 use crate::shell::topics::Topics;
+use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,6 +33,7 @@ const ASKED_WITHIN: Duration = Duration::from_secs(5);
 
 pub struct Listener {
     topics: Arc<Topics>,
+    tokens: Option<Tokens>,
     partitions: Mutex<Partitions>,
     changed: AtomicBool,
     pulse: Mutex<Pulse>,
@@ -63,9 +67,10 @@ impl Pulse {
 }
 
 impl Listener {
-    pub fn new(topics: Arc<Topics>, partitions: Partitions, metrics: Arc<Metrics>) -> Listener {
+    pub fn new(topics: Arc<Topics>, tokens: Option<Tokens>, partitions: Partitions, metrics: Arc<Metrics>) -> Listener {
         Listener {
             topics,
+            tokens,
             partitions: Mutex::new(partitions),
             changed: AtomicBool::new(false),
             pulse: Mutex::new(Pulse::default()),
@@ -179,6 +184,12 @@ pub fn commit<'a>(
 }
 
 impl ClientContext for Listener {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        tokens::fetch(self.tokens.as_ref())
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         client::log(level, facility, line);
     }
@@ -209,7 +220,7 @@ impl ClientContext for Listener {
             _ => {}
         }
         tracing::debug!(%error, reason, "consumer");
-        let trouble = client::trouble(&error);
+        let trouble = client::trouble(&error, reason);
         self.metrics.kafka_failed(trouble);
         let mut pulse = self.feel();
         pulse.refused |= trouble == KafkaTrouble::Authentication;

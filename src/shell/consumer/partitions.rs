@@ -29,6 +29,10 @@ pub struct Partition {
     pub remembered: Next,
     pub committed: Next,
     pub tally: Tally,
+    /// Of the last leader whose messages were polled.
+    epoch: Next,
+    /// Where the log was found to have been cut off and written on, until that message is stepped.
+    cut: Next,
     /// The last timestamp that was believed, in milliseconds.
     pub last: AtomicI64,
 }
@@ -51,8 +55,29 @@ impl Partition {
         let at = || Next(AtomicI64::new(next));
         let (polled, stepped, acknowledged, remembered) = (at(), at(), at(), at());
         let (committed, last) = (Next(AtomicI64::new(UNKNOWN)), AtomicI64::new(Time::MIN.0));
-        let tally = Tally::default();
-        Partition { topic, number, kind, polled, stepped, acknowledged, remembered, committed, tally, last }
+        let (tally, epoch, cut) = (Tally::default(), Next(AtomicI64::new(UNKNOWN)), Next(AtomicI64::new(UNKNOWN)));
+        Partition { topic, number, kind, polled, stepped, acknowledged, remembered, committed, tally, epoch, cut, last }
+    }
+
+    /// A message was polled that a leader of this epoch took. One that comes again was taken by an earlier leader or by
+    /// the same; where a later one took it, it is another message in the same place.
+    pub fn see(&self, offset: i64, epoch: i64) {
+        if epoch <= self.epoch.get() {
+            return;
+        }
+        if self.epoch.get() != UNKNOWN && offset < self.polled.get() {
+            self.cut.set(offset);
+        }
+        self.epoch.set(epoch);
+    }
+
+    /// Whether this message is the first in place of others that were read there. It is asked once.
+    pub fn is_cut(&self, offset: i64) -> bool {
+        let is_cut = self.cut.get() == offset;
+        if is_cut {
+            self.cut.set(UNKNOWN);
+        }
+        is_cut
     }
 
     /// How far it is, as the metrics show it: each but the first is at most what the one before it is.
@@ -256,5 +281,24 @@ mod tests {
         assert_eq!(partition.to_commit(), Some(7));
         partition.committed.set(7);
         assert_eq!(partition.to_commit(), None);
+    }
+
+    #[test]
+    fn only_what_a_later_leader_took_in_the_same_place_is_another_message() {
+        let partition = Partition::new("metrics".into(), 0, Kind::Metrics, UNKNOWN);
+        let poll = |offset: i64, epoch: i64| {
+            partition.see(offset, epoch);
+            partition.polled.set(offset + 1);
+            partition.is_cut(offset)
+        };
+        // New leaders go on where the old ones stood; what comes again is of the old ones.
+        assert!(
+            ![(0, 0), (1, 0), (2, 1), (1, 0), (2, 1), (3, 1)]
+                .map(|(offset, epoch)| poll(offset, epoch))
+                .contains(&true)
+        );
+        assert!(poll(2, 3), "cut off and written on");
+        assert!(![(3, 3), (4, 3), (3, 3)].map(|(offset, epoch)| poll(offset, epoch)).contains(&true));
+        assert!(!poll(0, -1), "where nobody says it is not known");
     }
 }

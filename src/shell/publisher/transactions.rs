@@ -8,19 +8,29 @@
 
 use super::{DEFAULTS, Deliveries, PAUSE_FIRST, PAUSE_MAX, produce, record};
 use crate::shell::client::{self, Side};
+use crate::shell::clock::wall;
 use crate::shell::config::Kafka;
 use crate::shell::consumer::Consumer;
 use crate::shell::outbox::{Seal, Sealed};
 use crate::shell::telemetry::{KafkaTrouble, Metrics};
+use crate::shell::tokens::Tokens;
+use rdkafka::TopicPartitionList;
 use rdkafka::config::ClientConfig;
+use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long one step may keep the run loop from its other duties.
 const STEP: Duration = Duration::from_millis(500);
+
+/// After this a producer whose call does not come back is given up; where the daemon would end with it, after the
+/// longer.
+const GIVE_UP: [Duration; 2] = [Duration::from_secs(15), Duration::from_secs(45)];
 
 /// A full queue is asked again after this.
 const ROOM: Duration = Duration::from_millis(2);
@@ -28,6 +38,7 @@ const ROOM: Duration = Duration::from_millis(2);
 /// The transactional producer and how far the outbox at hand is.
 pub struct Transactions {
     settings: ClientConfig,
+    tokens: Option<Tokens>,
     metrics: Arc<Metrics>,
     producer: Option<Arc<ThreadedProducer<Deliveries>>>,
     outcomes: Option<Receiver<(usize, Result<(), KafkaError>)>>,
@@ -43,6 +54,15 @@ pub struct Transactions {
     ended: Option<String>,
     /// Whether the state is kept in a topic.
     stateful: bool,
+    /// Positions on their way into the transaction.
+    sending: Option<Sending>,
+}
+
+/// A call that librdkafka bounds in time only as long as it finds the coordinators: while one of them is away it may
+/// take as long as that does, and the run loop has a group to stay in and an operator to hear.
+struct Sending {
+    thread: JoinHandle<Result<(), KafkaError>>,
+    begun: Instant,
 }
 
 /// What became of an outbox.
@@ -81,6 +101,7 @@ impl Transactions {
         settings.set("transactional.id", &kafka.group).set("enable.idempotence", "true").set("acks", "all");
         Transactions {
             settings,
+            tokens: Tokens::of(&kafka.properties),
             metrics,
             producer: None,
             outcomes: None,
@@ -92,6 +113,7 @@ impl Transactions {
             carries: false,
             ended: None,
             stateful,
+            sending: None,
         }
     }
 
@@ -181,6 +203,11 @@ impl Transactions {
         }
     }
 
+    /// Whether the brokers have refused us since the producer was made.
+    pub fn is_refused(&self) -> bool {
+        self.producer.as_ref().is_some_and(|producer| producer.context().refused.load(Ordering::Relaxed))
+    }
+
     /// Why it is not settled yet, as far as the brokers have said.
     pub fn trouble(&self) -> Option<String> {
         let heard = || self.producer.as_ref()?.context().heard.lock().ok()?.clone();
@@ -190,7 +217,7 @@ impl Transactions {
     /// Without a consumer nothing is asked or committed; it stays at that stage.
     fn step(&mut self, letters: &[Sealed], seal: &Seal, consumer: Option<&Consumer>) -> Result<Stage, KafkaError> {
         let Some(producer) = &self.producer else {
-            let (producer, outcomes) = produce(&self.settings, &self.metrics)?;
+            let (producer, outcomes) = produce(&self.settings, &self.tokens, &self.metrics)?;
             (self.producer, self.outcomes) = (Some(Arc::new(producer)), Some(outcomes));
             return Ok(Stage::Start);
         };
@@ -226,9 +253,19 @@ impl Transactions {
                 Ok(Stage::Offsets)
             }
             (Stage::Offsets, Some(consumer)) => {
-                let (positions, group) = consumer.marked(&seal.positions, &seal.mark)?;
-                producer.send_offsets_to_transaction(&positions, &group, STEP)?;
-                Ok(Stage::Commit)
+                let sending = match self.sending.take() {
+                    Some(sending) => sending,
+                    None => Sending::begin(producer.clone(), consumer.marked(&seal.positions, &seal.mark)?),
+                };
+                match sending.wait() {
+                    Ok(outcome) => outcome.map(|()| Stage::Commit),
+                    Err(sending) if sending.begun.elapsed() < GIVE_UP[usize::from(self.stateful)] => {
+                        self.sending = Some(sending);
+                        Ok(Stage::Offsets)
+                    }
+                    // The thread keeps the producer until its call comes back.
+                    Err(_) => Err(KafkaError::Canceled),
+                }
             }
             (Stage::Commit, _) => {
                 self.doubtful = true;
@@ -263,6 +300,7 @@ impl Transactions {
         let (fatal, abort, again) = match error {
             KafkaError::Transaction(error) => (error.is_fatal(), error.txn_requires_abort(), error.is_retriable()),
             KafkaError::MessageProduction(_) => (false, true, false),
+            KafkaError::Canceled => (true, false, false),
             // The group's answer, and the settings of a client that was not made.
             _ => (false, false, true),
         };
@@ -286,6 +324,30 @@ impl Transactions {
     }
 }
 
+impl Sending {
+    fn begin(
+        producer: Arc<ThreadedProducer<Deliveries>>,
+        what: (TopicPartitionList, ConsumerGroupMetadata),
+    ) -> Sending {
+        let send = move || producer.send_offsets_to_transaction(&what.0, &what.1, STEP);
+        let thread = std::thread::Builder::new().name("offsets".into()).spawn(send);
+        let thread = thread.expect("a thread can be had: librdkafka has just had several");
+        Sending { thread, begun: Instant::now() }
+    }
+
+    /// What came of it, or that it still goes on after a step's time.
+    fn wait(self) -> Result<Result<(), KafkaError>, Sending> {
+        let until = Instant::now() + STEP;
+        while !self.thread.is_finished() {
+            if Instant::now() >= until {
+                return Err(self);
+            }
+            std::thread::sleep(ROOM);
+        }
+        Ok(self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    }
+}
+
 impl Carrier {
     /// Waits while the queue is full.
     ///
@@ -296,6 +358,7 @@ impl Carrier {
         let mut record: BaseRecord<'_, str, [u8], usize> =
             BaseRecord::with_opaque_to(topic, usize::MAX).key(key).partition(0);
         record.payload = value;
+        record.timestamp = Some(wall().0);
         loop {
             match self.0.send(record) {
                 Ok(()) => return Ok(()),

@@ -9,7 +9,7 @@ use super::stepper::Stepper;
 use crate::engine::event::Fact;
 use crate::engine::time::Time;
 use crate::shell::align::{Align, Next, Slot, Waiting};
-use crate::shell::clock::Clock;
+use crate::shell::clock::{Clock, heard};
 use crate::shell::config::DeadLetters;
 use crate::shell::consumer::partitions::{Change, Partition, UNKNOWN};
 use crate::shell::consumer::{Consumer, Polled};
@@ -163,6 +163,9 @@ impl Intake {
                 tell_gaps(&mut self.gaps, pump, out);
                 if self.align.passes(slot, |slot| consumer.is_at_end(slot)) {
                     let stamped = stamped(&message);
+                    if let Some(stamped) = stamped {
+                        heard(stamped, true);
+                    }
                     let at = believed(&partition, stamped, self.clock);
                     let taken = Taken {
                         topic: &partition.topic,
@@ -393,6 +396,9 @@ fn signature<'a>(partition: &Partition, message: &'a BorrowedMessage) -> Option<
 
 fn owned(partition: &Partition, message: &BorrowedMessage, clock: Clock) -> Waiting {
     let stamped = stamped(message);
+    if let Some(stamped) = stamped {
+        heard(stamped, false);
+    }
     Waiting {
         at: believed(partition, stamped, clock),
         stamped,

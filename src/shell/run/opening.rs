@@ -7,10 +7,11 @@
 
 use super::RunError;
 use crate::shell::checkpoint::directory::Directory;
-use crate::shell::checkpoint::topic::{Reader, Topic, Unread};
-use crate::shell::checkpoint::{Found, Store};
+use crate::shell::checkpoint::topic::{Note, Reader, Topic, Unread};
+use crate::shell::checkpoint::{Found, Positions, Store};
 use crate::shell::config::{Config, DeliveryMode};
-use crate::shell::http::Health;
+use crate::shell::http::{Health, NotReady};
+use crate::shell::poison::Poison;
 use crate::shell::publisher::Transactions;
 use crate::shell::telemetry::Metrics;
 use std::path::Path;
@@ -20,13 +21,16 @@ use std::time::{Duration, Instant};
 
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What is told now and then while the brokers do not answer.
+/// What is told now and then while the brokers do not answer, for the first time after a moment.
+const TELL_AFTER: Duration = Duration::from_secs(1);
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
-/// A store, what it held, and the producer that its checkpoints go out with, where they need one.
+/// A store, what it held, what is noted beside it, and the producer that its checkpoints go out with, where they need
+/// one.
 pub struct Opened {
     pub store: Store,
     pub found: Found,
+    pub poison: Poison,
     pub transactions: Option<Transactions>,
 }
 
@@ -35,7 +39,7 @@ pub struct Opened {
 /// # Errors
 /// A directory can't be read, librdkafka refuses its settings, or it was `asked` to stop.
 pub fn open(
-    config: &Config,
+    config: &Arc<Config>,
     metrics: &Arc<Metrics>,
     health: &Health,
     asked: Option<&AtomicBool>,
@@ -45,22 +49,22 @@ pub fn open(
     let Some(topic) = &config.state.topic else {
         let directory = Directory::open(dir, group).map_err(in_dir)?;
         let found = directory.read().map_err(in_dir)?;
+        let poison = Poison::in_directory(dir, &positions(&found)).map_err(in_dir)?;
         let exactly_once = config.kafka.delivery == DeliveryMode::ExactlyOnce;
         let transactions = exactly_once.then(|| Transactions::new(&config.kafka, false, metrics.clone()));
-        return Ok(Opened { store: Store::Directory(directory), found, transactions });
+        return Ok(Opened { store: Store::Directory(directory), found, poison, transactions });
     };
-    if let Err(error) = std::fs::create_dir_all(dir) {
-        tracing::warn!(%error, dir = %dir.display(), "no directory: a message that breaks the daemon will do so again");
-    }
-    let mut waiting = Waiting { health, asked, told: Instant::now() };
+    let mut waiting = Waiting { health, asked, tell_at: Instant::now() + TELL_AFTER };
     let mut transactions = Transactions::new(&config.kafka, true, metrics.clone());
     while !transactions.is_ready() {
         transactions.prepare();
         if let Some(why) = transactions.ended() {
             return Err(RunError::Superseded(why.to_owned()));
         }
+        health.set(NotReady::AuthenticationFailed, transactions.is_refused());
         waiting.pass(transactions.trouble())?;
     }
+    health.set(NotReady::AuthenticationFailed, false);
     let mut reader = Reader::new(&config.kafka, Topic::new(topic, group))?;
     loop {
         match reader.read() {
@@ -70,12 +74,25 @@ pub fn open(
             Err(Unread::Kafka(error)) => waiting.pass(Some(error.to_string()))?,
         }
     }
-    let (topic, found) = reader.finish();
+    let (mut topic, found, note) = reader.finish();
     let found = match found {
         Found::Nothing => earlier(dir, group).map_err(in_dir)?,
         found => found,
     };
-    Ok(Opened { store: Store::Topic(Box::new(topic)), found, transactions: Some(transactions) })
+    let place = Note::new(config.clone(), topic.name(), metrics.clone());
+    let poison = Poison::in_topic(place, note.as_deref().unwrap_or_default(), &positions(&found));
+    if note.is_some() && poison.is_empty() {
+        topic.forget_note();
+    }
+    Ok(Opened { store: Store::Topic(Box::new(topic)), found, poison, transactions: Some(transactions) })
+}
+
+/// Where a run from this goes on, as far as that is known.
+fn positions(found: &Found) -> Positions {
+    match found {
+        Found::Checkpoint(recovered) => recovered.remembered.positions.clone(),
+        Found::Nothing | Found::Bad { .. } => Positions::new(),
+    }
 }
 
 /// Whoever moves from a directory to a topic goes on from what the directory holds.
@@ -90,7 +107,7 @@ fn earlier(dir: &Path, group: &str) -> std::io::Result<Found> {
 struct Waiting<'a> {
     health: &'a Health,
     asked: Option<&'a AtomicBool>,
-    told: Instant,
+    tell_at: Instant,
 }
 
 impl Waiting<'_> {
@@ -100,8 +117,8 @@ impl Waiting<'_> {
             return Err(RunError::Interrupted);
         }
         if let Some(why) = trouble {
-            if self.told.elapsed() >= TELL_EVERY {
-                self.told = Instant::now();
+            if Instant::now() >= self.tell_at {
+                self.tell_at = Instant::now() + TELL_EVERY;
                 tracing::error!(why, "can't read the state yet");
             }
             std::thread::sleep(PAUSE);

@@ -62,8 +62,8 @@ impl Report {
             let why = pulse.complaint.as_deref().unwrap_or_default();
             tracing::error!(
                 why,
-                "the brokers refuse us: look at sasl.username, sasl.password, sasl.mechanism, security.protocol and \
-                 ssl.ca.location in [kafka.properties]; a restart takes what is changed"
+                "the brokers refuse us: look at sasl.*, security.protocol and ssl.* in [kafka.properties] (such as \
+                 sasl.username, sasl.password, ssl.ca.location, sasl.oauthbearer.*); a restart takes what is changed"
             );
         }
         self.refused = refused;

@@ -122,6 +122,7 @@ fn place(consumer: &Consumer, partition: &Partition, offset: i64) -> Place {
     match offset {
         _ if expected == UNKNOWN || offset == expected => Place::Next,
         _ if offset > expected => Place::Ahead,
+        _ if partition.is_cut(offset) => Place::Anew,
         _ => match consumer.watermarks(partition) {
             Some((low, high)) if offset > low && high >= expected => Place::Again,
             _ => Place::Anew,

@@ -117,7 +117,7 @@ fn what_is_of_another_format_or_group_is_refused() {
     let mut old = fs::read(place.file()).expect("there");
     old[8..12].copy_from_slice(&(FORMAT - 1).to_le_bytes());
     let why = parse(&old).err().expect("refused");
-    assert_eq!(why, format!("format {}, this build reads {FORMAT}", FORMAT - 1));
+    assert!(why.starts_with(&format!("format {}, this build reads {FORMAT}", FORMAT - 1)), "{why}");
     let other = Directory::open(&place.0, "others").expect("the same directory");
     let Found::Bad { why, .. } = other.read().expect("readable") else { panic!("taken") };
     assert_eq!(why, "it belongs to the group \"us\", this daemon's is \"others\"");

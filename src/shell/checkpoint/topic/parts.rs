@@ -3,7 +3,7 @@
 //! A record is a chunk of a part, small enough for a broker with the usual limits, with a checksum of its own. Parts
 //! are only taken together: the record `cut` tells how many there are and what they sum up to. No broker is known here.
 
-use super::super::{FORMAT, Recovered, piece, recover};
+use super::super::{FORMAT, Recovered, other_format, piece, recover};
 use super::Holding;
 use std::collections::BTreeMap;
 use xxhash_rust::xxh3::xxh3_64;
@@ -21,6 +21,8 @@ pub enum Part {
     /// By the service's fingerprint.
     Service(u64, u32),
     Cut,
+    /// No part of a cut: written by itself, whenever there is something to be noted.
+    Note,
 }
 
 /// What the last record of a cut says of the others.
@@ -63,13 +65,16 @@ impl Part {
             Part::Head(chunk) => format!("{prefix}/head/{chunk}"),
             Part::Service(name, chunk) => format!("{prefix}/{name:016x}/{chunk}"),
             Part::Cut => format!("{prefix}/cut"),
+            Part::Note => format!("{prefix}/poison"),
         }
     }
 
     pub fn of(prefix: &str, key: &str) -> Option<Part> {
         let rest = key.strip_prefix(prefix)?.strip_prefix('/')?;
-        if rest == "cut" {
-            return Some(Part::Cut);
+        match rest {
+            "cut" => return Some(Part::Cut),
+            "poison" => return Some(Part::Note),
+            _ => {}
         }
         let (first, chunk) = rest.split_once('/')?;
         let chunk = chunk.parse().ok()?;
@@ -145,6 +150,11 @@ impl Gathered {
         self.0.keys().copied().collect()
     }
 
+    /// The note, which is no part of the state, as it was written.
+    pub fn take_note(&mut self) -> Option<String> {
+        self.0.remove(&Part::Note).map(|note| String::from_utf8_lossy(&note).into_owned())
+    }
+
     /// Puts the state together, and forgets the records on the way.
     pub fn assemble(&mut self, group: &str) -> Assembled {
         if self.0.is_empty() {
@@ -201,7 +211,7 @@ impl Gathered {
         let (header, body) = value.split_first_chunk::<HEADER>().ok_or_else(torn)?;
         let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         if word(0) != FORMAT {
-            return Err(format!("format {}, this build reads {FORMAT}", word(0)));
+            return Err(other_format(word(0)));
         }
         if checksum(&header[..HEADER - 4], body) != word(20) {
             return Err("corrupt: a checksum does not fit".into());

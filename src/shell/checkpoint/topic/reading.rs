@@ -9,11 +9,13 @@ use super::parts::{Assembled, Gathered};
 use crate::shell::checkpoint::Found;
 use crate::shell::client::{self, Side};
 use crate::shell::config::Kafka;
-use rdkafka::client::ClientContext;
+use crate::shell::tokens::{self, Tokens};
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Message, Offset, TopicPartitionList};
+use std::error::Error;
 use std::time::{Duration, Instant};
 
 /// How long is waited for one answer.
@@ -61,7 +63,7 @@ impl Reader {
         });
         // It must not take the name of the group's member.
         settings.remove("group.instance.id");
-        let client = settings.create_with_context(Quiet)?;
+        let client = settings.create_with_context(Quiet(Tokens::of(&kafka.properties)))?;
         let now = Instant::now();
         let (gathered, group) = (Gathered::default(), kafka.group.clone());
         Ok(Reader { client, topic, group, gathered, assigned: false, begun: now, told: now })
@@ -94,8 +96,9 @@ impl Reader {
         Ok(false)
     }
 
-    /// What was read.
-    pub fn finish(mut self) -> (Topic, Found) {
+    /// What was read, and the note beside it.
+    pub fn finish(mut self) -> (Topic, Found, Option<String>) {
+        let note = self.gathered.take_note();
         let (bytes, parts) = (self.gathered.bytes(), self.gathered.parts());
         let mut topic = self.topic;
         let found = match self.gathered.assemble(&self.group) {
@@ -112,10 +115,12 @@ impl Reader {
         };
         let millis = self.begun.elapsed().as_millis() as u64;
         tracing::info!(topic = topic.name, bytes, millis, "read the state");
-        (topic, found)
+        (topic, found, note)
     }
 
     fn assign(&mut self) -> Result<(), Unread> {
+        // Whoever needs a token asks for it while being polled.
+        let _ = self.client.poll(Duration::ZERO);
         let name = &self.topic.name;
         let metadata = self.client.fetch_metadata(Some(name), WAIT)?;
         let found = metadata.topics().iter().find(|topic| topic.name() == name);
@@ -135,9 +140,15 @@ impl Reader {
 }
 
 /// Hears from librdkafka.
-struct Quiet;
+struct Quiet(Option<Tokens>);
 
 impl ClientContext for Quiet {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        tokens::fetch(self.0.as_ref())
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         client::log(level, facility, line);
     }
