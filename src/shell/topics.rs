@@ -4,6 +4,7 @@
 //! control? The daemon's own output topics are no input, and the configuration refuses a name that stands twice.
 
 use super::config;
+use crate::engine::Part;
 use crate::wire::inbound::Kind;
 use std::sync::Arc;
 
@@ -13,6 +14,8 @@ pub struct Topics {
     pub recommendations: Arc<str>,
     pub audit: Arc<str>,
     pub dead_letter: Arc<str>,
+    /// What the seats of a fleet write to each other.
+    pub letters: Arc<str>,
 }
 
 impl Topics {
@@ -29,7 +32,18 @@ impl Topics {
             recommendations: topics.recommendations.as_str().into(),
             audit: topics.audit.as_str().into(),
             dead_letter: topics.dead_letter.as_str().into(),
+            letters: topics.fleet.as_str().into(),
         }
+    }
+
+    /// The same for a seat of a fleet: the desk reads what people say and what lanes tell, a lane everything else too.
+    pub fn seated(topics: &config::Topics, part: Part) -> Topics {
+        let mut seated = Topics::new(topics);
+        if let Part::Desk(_) = part {
+            seated.inputs.retain(|(_, kind)| *kind == Kind::Control);
+            seated.inputs.push((topics.fleet.clone(), Kind::Letters));
+        }
+        seated
     }
 
     /// What the topic carries; `None` for a topic that nobody asked for.
