@@ -119,10 +119,29 @@ pub struct ControlKey {
 pub struct Fleet {
     /// Shares of the services; 1: this daemon alone.
     pub lanes: u32,
+    pub rekey: Rekey,
     /// A name of this daemon's own among the members: back within its session, it finds its seats as they were.
     pub member: Option<String>,
     /// A lane that is silent for so long is not waited for any longer.
     pub give_up: Span,
+}
+
+/// How metrics and logs get to the lanes of their services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rekey {
+    /// As `Always` where there are several lanes.
+    Auto,
+    /// Read once by the fleet, and passed on to their lane.
+    Always,
+    /// Every lane reads all of it, and passes over what is another one's.
+    Never,
+}
+
+impl Fleet {
+    /// Whether metrics and logs are passed on from one to another.
+    pub fn is_relayed(&self) -> bool {
+        self.lanes > 1 && self.rekey != Rekey::Never
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -130,6 +149,8 @@ pub struct State {
     pub dir: PathBuf,
     /// A compacted topic that holds the checkpoints in place of the directory.
     pub topic: Option<String>,
+    /// Of that topic. Each seat of a fleet has one: a transaction that is open holds up the readers of its partition.
+    pub partition: i32,
     pub checkpoint_every: Span,
 }
 
@@ -300,9 +321,14 @@ impl Default for Config {
                 properties: BTreeMap::new(),
             },
             control: Control::default(),
-            fleet: Fleet { lanes: 1, member: None, give_up: Span::minutes(2) },
+            fleet: Fleet { lanes: 1, rekey: Rekey::Auto, member: None, give_up: Span::minutes(2) },
             dead_letters: DeadLetters { in_a_row: 1_000, share: 0.99 },
-            state: State { dir: PathBuf::from("regressd-state"), topic: None, checkpoint_every: Span::seconds(30) },
+            state: State {
+                dir: PathBuf::from("regressd-state"),
+                topic: None,
+                partition: 0,
+                checkpoint_every: Span::seconds(30),
+            },
             http: Http { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)) },
             log: Log { json: false, level: "info".to_owned() },
             policy: Policy::default(),

@@ -2,10 +2,12 @@
 //!
 //! The services are divided into lanes, and one desk speaks for all of them; each is a seat. A group decides who sits
 //! where (`seats`), a run sits there as a daemon does alone (`runs`), and what seats write to each other goes through
-//! one office in each member (`office`, `post`). This file keeps the order and does none of the work.
+//! one office in each member (`office`, `post`). Beside the seats each member passes metrics and logs on to their lanes
+//! (`relay`). This file keeps the order and does none of the work.
 
 mod office;
 mod post;
+mod relay;
 mod runs;
 mod seats;
 
@@ -63,6 +65,7 @@ impl Member {
         if !self.is_over() {
             self.runs.office().open()?;
             self.seats.subscribe()?;
+            self.runs.begin_relay();
         }
         let mut outcome = Ok(());
         while outcome.is_ok() && !self.is_over() {

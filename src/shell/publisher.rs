@@ -233,6 +233,10 @@ fn send(producer: &ThreadedProducer<Deliveries>, index: usize, outgoing: &Outgoi
         Some(key) => record.key(key.as_slice()),
         None => record,
     };
+    let record = match outgoing.partition {
+        Some(partition) => record.partition(partition),
+        None => record,
+    };
     producer.send(record).map_err(|(error, _)| error)
 }
 

@@ -6,6 +6,7 @@
 //! stands in `divided`.
 
 pub mod divided;
+mod relay;
 
 use super::checkpoint::{Cut, Remembered};
 use super::config::Config;
@@ -52,6 +53,8 @@ pub struct Taken<'a> {
 /// A message to publish.
 pub struct Outgoing {
     pub topic: Arc<str>,
+    /// Where it must be a certain one.
+    pub partition: Option<i32>,
     /// Event time of publication.
     pub at: Time,
     pub cause: Cause,
@@ -101,6 +104,8 @@ pub struct Pump {
     ticking: bool,
     /// Of a part that is not the whole engine.
     seat: Option<divided::Seat>,
+    /// It passes on to so many lanes, and steps nothing.
+    relays_to: Option<u32>,
 }
 
 impl Pump {
@@ -118,6 +123,7 @@ impl Pump {
             stuck: false,
             ticking: false,
             seat: None,
+            relays_to: None,
         }
     }
 
@@ -150,6 +156,9 @@ impl Pump {
     /// Takes one message; what follows from it is appended to `out`, in order. A message that can't be taken is itself
     /// what follows: a dead letter.
     pub fn take(&mut self, taken: &Taken, out: &mut Vec<Outgoing>) -> Contents {
+        if let Some(lanes) = self.relays_to {
+            return self.relay(taken, lanes, out);
+        }
         if !self.keep_step(taken.now) {
             return Contents::default();
         }
@@ -203,7 +212,7 @@ impl Pump {
     pub fn tick_until(&mut self, now: Time, out: &mut Vec<Outgoing>) -> u64 {
         let mut ticks = 0;
         // The desk's deadlines come when all lanes have come to them.
-        if matches!(self.engine.part(), Part::Desk(_)) {
+        if self.relays_to.is_some() || matches!(self.engine.part(), Part::Desk(_)) {
             return ticks;
         }
         self.ticking = true;
@@ -237,6 +246,11 @@ impl Pump {
 
     /// Steps a fact that no message carries (`ColdStart`, `Drain`), at the present moment.
     pub fn tell(&mut self, fact: Fact<'static>, out: &mut Vec<Outgoing>) {
+        match fact {
+            Fact::Gap { from, to } if self.relays_to.is_some() => return self.relay_gap(from, to, out),
+            _ if self.relays_to.is_some() => return,
+            _ => {}
+        }
         self.step(&Input { now: self.now, fact }, out);
         self.encode(out);
     }
@@ -261,12 +275,13 @@ impl Pump {
                 Effect::Automation(news) => (&self.topics.audit, news.at, outbound::automation(news, &self.stamp)),
                 Effect::Audit(audit) => (&self.topics.audit, audit.at, outbound::audit(audit, &self.stamp)),
             };
-            out.push(Outgoing { topic: topic.clone(), at, cause: Cause::Effect(effect), message });
+            out.push(Outgoing { topic: topic.clone(), partition: None, at, cause: Cause::Effect(effect), message });
         }
     }
 
     fn decode<'a>(&self, taken: &Taken<'a>, facts: &mut Vec<Fact<'a>>) -> Result<(), Rejected> {
-        let most = self.config.kafka.message_bytes_max;
+        let relayed = self.relays_to.map_or(usize::MAX, |_| relay::BYTES_MAX);
+        let most = self.config.kafka.message_bytes_max.min(relayed);
         if taken.payload.len() > most {
             let detail = format!("{} bytes, at most {most}", taken.payload.len());
             return Err(Rejected::new(RejectReason::TooLarge, detail));
@@ -307,7 +322,8 @@ impl Pump {
             message.headers.push(("regressd-omitted-xxh3", format!("{:016x}", xxh3_64(taken.payload))));
         }
         let topic = self.topics.dead_letter.clone();
-        out.push(Outgoing { topic, at: self.now, cause: Cause::DeadLetter(rejected.reason), message });
+        let (partition, cause) = (None, Cause::DeadLetter(rejected.reason));
+        out.push(Outgoing { topic, partition, at: self.now, cause, message });
         contents
     }
 }

@@ -10,8 +10,8 @@ pub mod delivery;
 pub mod intake;
 mod memory;
 mod opening;
-mod report;
-mod stepper;
+pub mod report;
+pub mod stepper;
 mod stop;
 mod turning;
 

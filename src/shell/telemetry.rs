@@ -75,6 +75,7 @@ pub struct Metrics {
     lag_seconds: Gauge,
     partitions_stopped: IntGauge,
     messages_lost: IntCounter,
+    repeats: IntCounter,
     watches: IntGaugeVec,
     verdicts: IntCounterVec,
     recommendations: IntCounterVec,
@@ -134,6 +135,7 @@ impl Metrics {
             places: Places::new(&new),
             lag_seconds: new.gauge("consumer_lag_seconds", "How far the latest message taken lies behind the clock."),
             messages_lost: new.counter("messages_lost_total", "Messages that retention took before they were read."),
+            repeats: new.counter("relayed_repeats_total", "Messages passed on to a lane that had them already."),
             partitions_stopped: new.int_gauge("partitions_stopped", "Partitions stopped for their dead letters."),
             watches: new.int_gauges("watches", "Deployments under watch.", &["phase"]),
             verdicts: new.counters("verdicts_total", "Verdicts, before anything was asked of the gate.", &["verdict"]),
@@ -371,6 +373,11 @@ impl Metrics {
     /// So many partitions are stopped because too many of their messages can't be taken.
     pub fn set_partitions_stopped(&self, partitions: usize) {
         self.partitions_stopped.set(i64::try_from(partitions).unwrap_or(i64::MAX));
+    }
+
+    /// A message was passed on to a lane that had it already.
+    pub fn repeated(&self) {
+        self.repeats.inc();
     }
 
     pub fn set_ready(&self, is_ready: bool) {

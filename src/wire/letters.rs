@@ -7,6 +7,14 @@ use super::rejected::{RejectReason, Rejected};
 use crate::engine::report::{Answer, Question, Told};
 use crate::engine::time::Time;
 use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The header of a message that was passed on to a lane: where it came from.
+pub const ORIGIN: &str = "regressd-origin";
+/// The header, one for each input partition, of a message that says how far its messages were passed on.
+pub const UPTO: &str = "regressd-upto";
+/// The header of a message that says which time of an input is gone for good.
+pub const GAP: &str = "regressd-gap";
 
 /// Raised whenever a letter's form or that of anything in it changes.
 const FORM: u32 = 1;
@@ -39,6 +47,46 @@ pub enum Letter {
         lane: u32,
         answer: Answer,
     },
+}
+
+/// A place in an input topic and its moment. As text `topic/partition/offset/moment`: no topic's name has a slash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin<'a> {
+    pub topic: &'a str,
+    pub partition: i32,
+    pub offset: i64,
+    /// When the log took it, as the record says; where that is not known, nothing.
+    pub at: Option<Time>,
+}
+
+impl<'a> Origin<'a> {
+    pub fn read(text: &'a [u8]) -> Option<Origin<'a>> {
+        let mut words = str::from_utf8(text).ok()?.split('/');
+        let (topic, partition, offset) = (words.next()?, words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let at = match words.next()? {
+            "" => None,
+            at => Some(Time(at.parse().ok()?)),
+        };
+        words.next().is_none().then_some(Origin { topic, partition, offset, at })
+    }
+}
+
+impl fmt::Display for Origin<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Origin { topic, partition, offset, at } = self;
+        write!(f, "{topic}/{partition}/{offset}/")?;
+        at.map_or(Ok(()), |at| write!(f, "{}", at.0))
+    }
+}
+
+/// From one moment to another, as text.
+pub fn stretch(from: Time, to: Time) -> String {
+    format!("{}/{}", from.0, to.0)
+}
+
+pub fn read_stretch(text: &[u8]) -> Option<(Time, Time)> {
+    let (from, to) = str::from_utf8(text).ok()?.split_once('/')?;
+    Some((Time(from.parse().ok()?), Time(to.parse().ok()?)))
 }
 
 /// A letter as it is sent.
@@ -78,6 +126,18 @@ mod tests {
         ] {
             assert_eq!(decode(&encode(&letter)), Ok(letter));
         }
+    }
+
+    #[test]
+    fn an_origin_comes_back_as_it_was() {
+        for at in [None, Some(Time(1_790_000_000_000)), Some(Time(-1))] {
+            let origin = Origin { topic: "eu.metrics-1_b", partition: 3, offset: 17, at };
+            assert_eq!(Origin::read(origin.to_string().as_bytes()), Some(origin));
+        }
+        for wrong in ["", "metrics", "metrics/1/2", "metrics/1/x/3", "metrics/1/2/3/4"] {
+            assert_eq!(Origin::read(wrong.as_bytes()), None, "{wrong}");
+        }
+        assert_eq!(read_stretch(stretch(Time(4), Time(-7)).as_bytes()), Some((Time(4), Time(-7))));
     }
 
     #[test]

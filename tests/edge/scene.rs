@@ -61,12 +61,12 @@ impl Scene {
 
     /// The same, with the state in a topic.
     pub fn stateful(kafka: &Kafka, name: &str, properties: &'static str) -> Scene {
-        Scene::exactly_once(kafka, name, properties).with_state_topic(kafka)
+        Scene::exactly_once(kafka, name, properties).with_state_topic(kafka, 1)
     }
 
     /// The same scene with a topic for the state.
-    pub fn with_state_topic(mut self, kafka: &Kafka) -> Scene {
-        kafka.create_compacted(&self.topic("state"));
+    pub fn with_state_topic(mut self, kafka: &Kafka, partitions: usize) -> Scene {
+        kafka.create_compacted(&self.topic("state"), partitions);
         self.state = format!("topic = \"{}\"", self.topic("state"));
         self.configure("");
         self
@@ -74,7 +74,7 @@ impl Scene {
 
     /// A fleet of so many lanes, its state in a topic; each daemon is a `member` of it.
     pub fn fleet(kafka: &Kafka, name: &str, lanes: usize, properties: &'static str) -> Scene {
-        let mut scene = Scene::stateful(kafka, name, properties);
+        let mut scene = Scene::exactly_once(kafka, name, properties).with_state_topic(kafka, lanes + 1);
         kafka.create_topics(&[(scene.topic("lanes"), lanes + 1), (scene.topic("fleet"), 1)]);
         scene.fleet = format!("lanes = {lanes}");
         scene.configure("");

@@ -134,7 +134,7 @@ fn a_state_from_a_directory_moves_to_the_topic() {
     scene.write("logs", &bad_lines());
     wait_for("the dead letters", LIMIT, || (scene.read("dead-letter").len() == BAD).then_some(()));
     daemon.stop();
-    let scene = scene.with_state_topic(Kafka::shared());
+    let scene = scene.with_state_topic(Kafka::shared(), 1);
     let daemon = Daemon::start(&scene);
     scene.write("logs", &[Draft::bytes(now_ms(), "one more")]);
     wait_for("one more dead letter", LIMIT, || (scene.read("dead-letter").len() > BAD).then_some(()));
@@ -147,7 +147,7 @@ fn a_state_from_a_directory_moves_to_the_topic() {
 /// What the topic holds.
 fn recovered(scene: &Scene) -> Recovered {
     let config = Config::load(Some(&scene.config())).expect("the scene's settings are valid");
-    let mut reader = Reader::new(&config.kafka, Topic::new(&scene.topic("state"), scene.group())).expect("valid");
+    let mut reader = Reader::new(&config.kafka, Topic::new(&scene.topic("state"), 0, scene.group())).expect("valid");
     wait_for("the state to be read", LIMIT, || reader.read().is_ok_and(|done| done).then_some(()));
     match reader.finish().1 {
         Found::Checkpoint(recovered) => *recovered,

@@ -7,7 +7,8 @@ use super::form::{self, DIRECTIONS};
 use super::section::{Render, Section};
 use super::windows;
 use super::{
-    Config, Control, ControlKey, DeadLetters, DeliveryMode, Fleet, Http, Kafka, Log, PastDeployments, State, Topics,
+    Config, Control, ControlKey, DeadLetters, DeliveryMode, Fleet, Http, Kafka, Log, PastDeployments, Rekey, State,
+    Topics,
 };
 use crate::engine::effect::Automation;
 use crate::engine::policy::{
@@ -165,6 +166,7 @@ fn state(mut section: Section, defaults: State, topics: &Topics) -> State {
     let state = State {
         dir: section.read("dir", defaults.dir, form::path),
         topic: section.optional("topic", form::topic),
+        partition: defaults.partition,
         checkpoint_every: section.read(
             "checkpoint_every",
             defaults.checkpoint_every,
@@ -182,8 +184,10 @@ fn state(mut section: Section, defaults: State, topics: &Topics) -> State {
 }
 
 fn fleet(mut section: Section, defaults: Fleet, state: &State) -> Fleet {
+    let rekey: &[_] = &[("auto", Rekey::Auto), ("always", Rekey::Always), ("never", Rekey::Never)];
     let fleet = Fleet {
         lanes: section.read("lanes", u64::from(defaults.lanes), form::count(1..=LANES_MAX)) as u32,
+        rekey: section.read("rekey", defaults.rekey, form::one_of(rekey)),
         member: section.optional("member", form::name),
         give_up: section.read("give_up", defaults.give_up, form::duration(GIVE_UP)),
     };
@@ -428,6 +432,17 @@ impl Render for Format {
 impl Render for VerifyingKey {
     fn render(&self) -> String {
         self.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl Render for Rekey {
+    fn render(&self) -> String {
+        match self {
+            Rekey::Auto => "auto",
+            Rekey::Always => "always",
+            Rekey::Never => "never",
+        }
+        .to_owned()
     }
 }
 

@@ -6,6 +6,7 @@
 
 use super::office::Office;
 use super::post::Correspondence;
+use super::relay::Relay;
 use crate::engine::Part;
 use crate::shell::config::Config;
 use crate::shell::http::{Health, NotReady};
@@ -22,6 +23,9 @@ use std::time::{Duration, Instant};
 
 /// A run that was ended by somebody else begins again after this: by then the group has said whose the seat is.
 const PAUSE: Duration = Duration::from_secs(5);
+
+/// Its name, for people and metrics.
+const RELAY: &str = "relay";
 
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -58,9 +62,17 @@ impl Runs {
     /// Begins to run a seat.
     pub fn sit(&self, seat: u32) {
         self.seated().entry(seat).or_insert_with(|| {
-            tracing::info!(seat = name(part(seat, self.office.lanes())), "sitting down");
+            tracing::info!(seat = self.name(seat), "sitting down");
             self.begin(seat)
         });
+    }
+
+    /// Begins to pass metrics and logs on to their lanes, where that is asked for.
+    pub fn begin_relay(&self) {
+        let is_relayed = self.config().fleet.is_relayed();
+        if is_relayed {
+            self.sit(self.relay());
+        }
     }
 
     /// Ends the runs of these seats and waits, for a bounded time, until all that they know is remembered.
@@ -76,7 +88,7 @@ impl Runs {
         }
         let begun = Instant::now();
         for (seat, run) in risen {
-            let seat_name = name(part(seat, self.office.lanes()));
+            let seat_name = self.name(seat);
             while run.thread.as_ref().is_some_and(|thread| !thread.is_finished()) && begun.elapsed() < PATIENCE {
                 std::thread::sleep(LOOK_EVERY);
             }
@@ -111,7 +123,7 @@ impl Runs {
     pub fn look_after(&self) -> Result<(), RunError> {
         let mut seated = self.seated();
         for (seat, run) in seated.iter_mut() {
-            let seat_name = name(part(*seat, self.office.lanes()));
+            let seat_name = self.name(*seat);
             if let Some(thread) = run.thread.take_if(|thread| thread.is_finished()) {
                 match thread.join() {
                     Err(_) => return Err(RunError::Panicked),
@@ -134,7 +146,7 @@ impl Runs {
         *self.config() = config.clone();
         for (seat, run) in self.seated().iter() {
             // One that has ended begins again with them.
-            let _ = run.reloads.send(Arc::new(config.seated(part(*seat, self.office.lanes()))));
+            let _ = run.reloads.send(Arc::new(self.config_of(*seat, config)));
         }
     }
 
@@ -147,27 +159,46 @@ impl Runs {
         self.seated().values().any(|run| run.thread.is_some() && run.health.stalled().is_some())
     }
 
+    /// No partition is this one: each member has it.
+    fn relay(&self) -> u32 {
+        self.office.lanes() + 1
+    }
+
+    fn name(&self, seat: u32) -> String {
+        if seat == self.relay() { RELAY.into() } else { name(part(seat, self.office.lanes())) }
+    }
+
+    fn config_of(&self, seat: u32, config: &Config) -> Config {
+        if seat == self.relay() { config.relaying() } else { config.seated(part(seat, self.office.lanes())) }
+    }
+
     fn begin(&self, seat: u32) -> Run {
-        let part = part(seat, self.office.lanes());
-        let config = Arc::new(self.config().seated(part));
+        let running = self.config().clone();
+        let config = Arc::new(self.config_of(seat, &running));
         let (stop, safe, asked) = (Arc::new(Stop::default()), Arc::default(), Arc::new(AtomicBool::new(false)));
         let health = Arc::new(Health::new(STALL_AFTER));
         let (reloads, receiver) = channel();
-        let give_up = Duration::from_millis(config.fleet.give_up.0.unsigned_abs());
-        let post = Correspondence::new(seat, self.office.clone(), give_up, stop.clone(), health.clone());
         let around = Around {
             clock: self.clock,
             reloads: Some(receiver),
             trap: self.trap,
-            metrics: self.metrics.seat(&name(part)),
+            metrics: self.metrics.seat(&self.name(seat)),
             health: health.clone(),
             stop: stop.clone(),
             asked: Some(asked.clone()),
             safe: Arc::clone(&safe),
         };
-        let place = Place { part, post: Some(Box::new(post)) };
-        let run = move || beginning::begin(&config, place, around)?.run();
-        let thread = std::thread::Builder::new().name(name(part)).spawn(run);
+        let (office, part) = (self.office.clone(), part(seat, self.office.lanes()));
+        let thread = std::thread::Builder::new().name(self.name(seat));
+        let thread = match seat == self.relay() {
+            true => thread.spawn(move || Relay::begin(config, office, around)?.run()),
+            false => {
+                let give_up = Duration::from_millis(config.fleet.give_up.0.unsigned_abs());
+                let post = Correspondence::new(seat, office, give_up, stop.clone(), health.clone());
+                let place = Place { part, post: Some(Box::new(post)) };
+                thread.spawn(move || beginning::begin(&config, place, around)?.run())
+            }
+        };
         let thread = thread.expect("a thread can be had: librdkafka has just had several");
         Run { thread: Some(thread), stop, asked, safe, health, reloads, again_at: None }
     }
@@ -184,6 +215,16 @@ impl Runs {
 /// What sits on a seat: the desk's is the one after the lanes'.
 pub fn part(seat: u32, lanes: u32) -> Part {
     if seat < lanes { Part::Lane(seat, lanes) } else { Part::Desk(lanes) }
+}
+
+/// The number of a seat, from 0.
+fn seat(part: Part) -> i32 {
+    let seat = match part {
+        Part::Lane(lane, _) => lane,
+        Part::Desk(lanes) => lanes,
+        Part::Whole => 0,
+    };
+    i32::try_from(seat).unwrap_or(i32::MAX)
 }
 
 /// A seat's name, for people and metrics.
@@ -206,6 +247,18 @@ impl Config {
         config.kafka.properties.insert("group.instance.id".into(), "seat".into());
         config.kafka.properties.remove("group.protocol");
         config.state.dir = self.state.dir.join(name);
+        config.state.partition = seat(part);
+        config
+    }
+
+    /// The same for what passes on: the members share the inputs in the group itself.
+    fn relaying(&self) -> Config {
+        let mut config = self.clone();
+        let properties = &mut config.kafka.properties;
+        properties.remove("group.instance.id");
+        properties.extend(self.fleet.member.iter().map(|member| ("group.instance.id".to_owned(), member.clone())));
+        properties.insert("partition.assignment.strategy".into(), "cooperative-sticky".into());
+        config.state.dir = self.state.dir.join(RELAY);
         config
     }
 }
@@ -222,6 +275,7 @@ mod tests {
         assert_eq!(groups, ["us.lane-0-of-3", "us.lane-1-of-3", "us.lane-2-of-3", "us.desk-of-3"]);
         let desk = config.seated(Part::Desk(3));
         assert_eq!(desk.state.dir, std::path::Path::new("/state/desk-of-3"));
+        assert_eq!((desk.state.partition, config.seated(part(1, 3)).state.partition), (3, 1));
         assert_eq!(desk.policy, config.policy);
     }
 }

@@ -25,6 +25,7 @@ pub struct Seats {
     client: BaseConsumer<Usher>,
     topic: String,
     letters: String,
+    state: Option<String>,
     count: usize,
 }
 
@@ -41,7 +42,8 @@ impl Seats {
         }
         let client = settings.create_with_context(Usher { runs, joined: AtomicBool::new(false) })?;
         let (topic, letters) = (config.kafka.topics.lanes.clone(), config.kafka.topics.fleet.clone());
-        Ok(Seats { client, topic, letters, count: config.fleet.lanes as usize + 1 })
+        let state = config.state.topic.clone();
+        Ok(Seats { client, topic, letters, state, count: config.fleet.lanes as usize + 1 })
     }
 
     /// Whether the topics are there, with as many partitions as there are seats.
@@ -50,7 +52,8 @@ impl Seats {
     /// What is to be done about it.
     pub fn check(&self) -> Result<(), String> {
         let make = |topic: &str, count: usize| format!("kafka-topics.sh --create --topic {topic} --partitions {count}");
-        for (topic, count) in [(&self.topic, self.count), (&self.letters, 1)] {
+        let wanted = [(&self.topic, self.count), (&self.letters, 1)].into_iter();
+        for (topic, count) in wanted.chain(self.state.iter().map(|state| (state, self.count))) {
             let metadata = self.client.fetch_metadata(Some(topic), ASKED_WITHIN).map_err(|error| error.to_string())?;
             let found =
                 metadata.topics().iter().find(|each| each.name() == topic).filter(|each| each.error().is_none());

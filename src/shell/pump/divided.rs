@@ -201,7 +201,8 @@ impl Pump {
 
     fn post(&mut self, letter: &Letter, out: &mut Vec<Outgoing>) {
         let message = Message { key: None, payload: letters::encode(letter), headers: Vec::new() };
-        out.push(Outgoing { topic: self.topics.letters.clone(), at: self.now, cause: Cause::Letter, message });
+        let (topic, cause) = (self.topics.letters.clone(), Cause::Letter);
+        out.push(Outgoing { topic, partition: Some(0), at: self.now, cause, message });
     }
 }
 

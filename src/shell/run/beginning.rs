@@ -68,7 +68,7 @@ pub fn begin(config: &Arc<Config>, place: Place, around: Around) -> Result<Turni
     let in_dir = |error| RunError::State { dir: config.state.dir.clone(), error };
     let opened = opening::open(config, &metrics, &health, asked.as_deref())?;
     let Opened { store, found, mut transactions } = opened;
-    let topics = Arc::new(Topics::seated(&config.kafka.topics, place.part));
+    let topics = Arc::new(Topics::seated(&config.kafka.topics, place.part, config.fleet.is_relayed()));
     let Recalled { pump, positions, outbox, out, sequence } = recall(found, place.part, config, &topics, &metrics);
     let pump = match place.post {
         Some(post) => pump.seated(post),
@@ -96,8 +96,12 @@ pub fn begin(config: &Arc<Config>, place: Place, around: Around) -> Result<Turni
     let consumer = Consumer::connect(&config.kafka, topics.clone(), partitions, metrics.clone())?;
     let every = Duration::from_millis(config.state.checkpoint_every.0.max(0).unsigned_abs());
     let (delivery_metrics, delivery_health, delivery_stop) = (metrics.clone(), health.clone(), stop.clone());
+    let mut intake = Intake::new(consumer, stepper, config.dead_letters, clock, metrics.clone());
+    if !topics.relayed().is_empty() {
+        intake.expect_relayed(topics.clone());
+    }
     Ok(Turning {
-        intake: Intake::new(consumer, stepper, config.dead_letters, clock, metrics.clone()),
+        intake,
         delivery: Delivery {
             publisher,
             transactions,

@@ -61,7 +61,7 @@ pub fn open(
         }
         waiting.pass(transactions.trouble())?;
     }
-    let mut reader = Reader::new(&config.kafka, Topic::new(topic, group))?;
+    let mut reader = Reader::new(&config.kafka, Topic::new(topic, config.state.partition, group))?;
     loop {
         match reader.read() {
             Ok(true) => break,

@@ -118,6 +118,8 @@ fn place(consumer: &Consumer, partition: &Partition, offset: i64) -> Place {
     let expected = partition.stepped.get();
     match offset {
         _ if expected == UNKNOWN || offset == expected => Place::Next,
+        _ if partition.relayed && offset > expected => Place::Next,
+        _ if partition.relayed => Place::Again,
         _ if offset > expected => Place::Ahead,
         _ => match consumer.watermarks(partition) {
             Some((low, high)) if offset > low && high >= expected => Place::Again,

@@ -144,8 +144,8 @@ impl Turning {
         let is_brief = self.memory.is_busy() || self.pump.is_seated();
         let wait = if is_brief { WAIT_BRIEFLY } else { WAIT };
         let batch = self.intake.batch(&mut self.pump, wait, &mut self.out)?;
-        let is_silent = batch.messages == 0 && self.intake.is_idle();
-        let silent_until = self.clock.idle_until().filter(|_| is_silent);
+        let idle_until = self.clock.idle_until().filter(|_| batch.messages == 0);
+        let silent_until = idle_until.and_then(|wall| self.intake.silent_until(wall));
         let ticks = self.pump.attend(silent_until, &mut self.out);
         if self.pump.is_abandoned() {
             return Ok(Delivered::Unfinished);
