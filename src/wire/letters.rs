@@ -49,7 +49,8 @@ pub enum Letter {
     },
 }
 
-/// A place in an input topic and its moment. As text `topic/partition/offset/moment`: no topic's name has a slash.
+/// A place in an input topic and its moment. As text `topic/partition/offset/moment/lanes`: no topic's name
+/// has a slash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin<'a> {
     pub topic: &'a str,
@@ -57,6 +58,8 @@ pub struct Origin<'a> {
     pub offset: i64,
     /// When the log took it, as the record says; where that is not known, nothing.
     pub at: Option<Time>,
+    /// Of so many lanes: what was passed on to others is not for these.
+    pub lanes: u32,
 }
 
 impl<'a> Origin<'a> {
@@ -67,15 +70,17 @@ impl<'a> Origin<'a> {
             "" => None,
             at => Some(Time(at.parse().ok()?)),
         };
-        words.next().is_none().then_some(Origin { topic, partition, offset, at })
+        let lanes = words.next()?.parse().ok()?;
+        words.next().is_none().then_some(Origin { topic, partition, offset, at, lanes })
     }
 }
 
 impl fmt::Display for Origin<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Origin { topic, partition, offset, at } = self;
+        let Origin { topic, partition, offset, at, lanes } = self;
         write!(f, "{topic}/{partition}/{offset}/")?;
-        at.map_or(Ok(()), |at| write!(f, "{}", at.0))
+        at.map_or(Ok(()), |at| write!(f, "{}", at.0))?;
+        write!(f, "/{lanes}")
     }
 }
 
@@ -131,10 +136,10 @@ mod tests {
     #[test]
     fn an_origin_comes_back_as_it_was() {
         for at in [None, Some(Time(1_790_000_000_000)), Some(Time(-1))] {
-            let origin = Origin { topic: "eu.metrics-1_b", partition: 3, offset: 17, at };
+            let origin = Origin { topic: "eu.metrics-1_b", partition: 3, offset: 17, at, lanes: 6 };
             assert_eq!(Origin::read(origin.to_string().as_bytes()), Some(origin));
         }
-        for wrong in ["", "metrics", "metrics/1/2", "metrics/1/x/3", "metrics/1/2/3/4"] {
+        for wrong in ["", "metrics", "metrics/1/2", "metrics/1/2/3", "metrics/1/x/3/4", "metrics/1/2/3/4/5"] {
             assert_eq!(Origin::read(wrong.as_bytes()), None, "{wrong}");
         }
         assert_eq!(read_stretch(stretch(Time(4), Time(-7)).as_bytes()), Some((Time(4), Time(-7))));

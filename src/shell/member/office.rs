@@ -146,7 +146,7 @@ impl Office {
         u128::from(silence) >= give_up.as_millis()
     }
 
-    fn take(&self, payload: &[u8]) {
+    pub(super) fn take(&self, payload: &[u8]) {
         // What can't be read is a dead letter of the desk's.
         let Ok(letter) = letters::decode(payload) else { return };
         let now = self.begun.elapsed().as_millis() as u64;

@@ -179,3 +179,97 @@ impl Post for Correspondence {
         (0..self.office.lanes()).any(|lane| self.office.is_silent(lane, self.give_up))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shell::config::Config;
+    use crate::wire::letters;
+
+    const GIVE_UP: Duration = Duration::from_millis(200);
+
+    /// An office of three lanes that no broker reaches; letters are put in its box by hand.
+    fn office() -> Arc<Office> {
+        let text = "[kafka]\nbrokers = \"127.0.0.1:9\"\n[fleet]\nlanes = 3\n[state]\ntopic = \"state\"";
+        let config = Config::from_toml_str(text).expect("no mistakes");
+        Arc::new(Office::new(&config).expect("a producer needs no broker to be made"))
+    }
+
+    fn seat(office: &Arc<Office>, seat: u32) -> Correspondence {
+        let health = Arc::new(Health::new(Duration::from_secs(60)));
+        Correspondence::new(seat, office.clone(), GIVE_UP, Arc::default(), health)
+    }
+
+    fn hear(office: &Office, letter: &Letter) {
+        office.take(&letters::encode(letter));
+    }
+
+    fn question() -> Question {
+        Question::Written { env: "prod".into(), template: 7, since: Time(3) }
+    }
+
+    fn counted(yes: u32) -> Answer {
+        Answer::Counted { yes, of: 10 }
+    }
+
+    #[test]
+    fn who_is_silent_while_others_speak_is_done_without() {
+        let office = office();
+        let mut asker = seat(&office, 0);
+        let first = asker.number + 1;
+        let begun = Instant::now();
+        let speaking = office.clone();
+        let others = std::thread::spawn(move || {
+            // Lane 1 answers at once and goes on speaking, lane 2 is never heard.
+            hear(&speaking, &Letter::Answered { to: 0, number: first, lane: 1, answer: counted(4) });
+            while begun.elapsed() < GIVE_UP * 2 {
+                hear(&speaking, &Letter::Reached { lane: 1, at: Time(9) });
+                std::thread::yield_now();
+            }
+        });
+        let answers = asker.ask(Time(5), &[(question(), None)], &mut |_| None);
+        assert!(begun.elapsed() >= GIVE_UP, "it was waited for");
+        assert_eq!(answers, Some(vec![Some(counted(4))]));
+        others.join().expect("it ends");
+        assert!(asker.is_any_silent());
+        assert!(asker.keep_step(Time(10), &mut |_| None), "nor is it waited for on the way");
+    }
+
+    #[test]
+    fn what_several_answer_is_put_together() {
+        let office = office();
+        let mut asker = seat(&office, 1);
+        let first = asker.number + 1;
+        for (lane, yes) in [(0, 1), (2, 2), (2, 2)] {
+            hear(&office, &Letter::Answered { to: 1, number: first, lane, answer: counted(yes) });
+        }
+        hear(&office, &Letter::Answered { to: 1, number: first - 1, lane: 0, answer: counted(100) });
+        let answers = asker.ask(Time(5), &[(question(), None)], &mut |_| None);
+        assert_eq!(answers, Some(vec![Some(Answer::Counted { yes: 3, of: 20 })]), "what comes twice counts once");
+    }
+
+    #[test]
+    fn a_lane_answers_of_a_moment_once_it_has_come_to_it() {
+        let office = office();
+        let mut lane = seat(&office, 2);
+        let asked = |at| Letter::Asked { by: 0, number: at as u64, to: None, at: Time(at), question: question() };
+        [50, 20, 20].iter().for_each(|at| hear(&office, &asked(*at)));
+        let mut answered = 0;
+        for (at, expected) in [(10, 0), (20, 1), (49, 1), (50, 2), (60, 2)] {
+            lane.attend(Time(at), &mut |_| {
+                answered += 1;
+                None
+            });
+            assert_eq!(answered, expected, "at {at}");
+        }
+    }
+
+    #[test]
+    fn who_is_to_stop_waits_for_nobody_for_long() {
+        let office = office();
+        let mut asker = seat(&office, 0);
+        asker.give_up = Duration::from_secs(3_600);
+        asker.stop.ask();
+        assert_eq!(asker.ask(Time(5), &[(question(), None)], &mut |_| None), None);
+    }
+}

@@ -1,6 +1,6 @@
 //! Passes metrics and logs on to the lanes of their services: take a batch, publish what follows, commit its offsets.
 //!
-//! The members share the input partitions in the group itself, whatever seats they have. What is passed on twice is
+//! The members share the input partitions in a group of their own, whatever seats they have. What is passed on twice is
 //! known to the lanes, so the group's offsets are all that is remembered, and never before the brokers have
 //! acknowledged what they stand for. A relay goes no further ahead of the lanes than they can buffer.
 
@@ -150,7 +150,7 @@ impl Relay {
             .filter(|(_, upto)| upto.is_some_and(|upto| upto > Time::MIN))
             .map(|(each, upto)| {
                 let (topic, partition, offset) = (&*each.topic, each.number, each.stepped.get());
-                Origin { topic, partition, offset, at: *upto }
+                Origin { topic, partition, offset, at: *upto, lanes: self.office.lanes() }
             })
             .collect();
         if !progress.is_empty() {

@@ -251,9 +251,10 @@ impl Config {
         config
     }
 
-    /// The same for what passes on: the members share the inputs in the group itself.
+    /// The same for what passes on. With another number of lanes it begins anew, too.
     fn relaying(&self) -> Config {
         let mut config = self.clone();
+        config.kafka.group = format!("{}.{RELAY}-of-{}", self.kafka.group, self.fleet.lanes);
         let properties = &mut config.kafka.properties;
         properties.remove("group.instance.id");
         properties.extend(self.fleet.member.iter().map(|member| ("group.instance.id".to_owned(), member.clone())));
@@ -276,6 +277,7 @@ mod tests {
         let desk = config.seated(Part::Desk(3));
         assert_eq!(desk.state.dir, std::path::Path::new("/state/desk-of-3"));
         assert_eq!((desk.state.partition, config.seated(part(1, 3)).state.partition), (3, 1));
+        assert_eq!(config.relaying().kafka.group, "us.relay-of-3");
         assert_eq!(desk.policy, config.policy);
     }
 }

@@ -40,7 +40,7 @@ impl Pump {
         let count = facts.len();
         self.facts = super::recycle(facts);
         let Taken { topic, partition, offset, stamped, key, payload, .. } = *taken;
-        let origin = Origin { topic, partition, offset, at: stamped }.to_string();
+        let origin = Origin { topic, partition, offset, at: stamped, lanes }.to_string();
         for lane in concerned {
             self.pass_on(lane, key, payload, vec![(ORIGIN, origin.clone())], out);
         }
@@ -112,7 +112,7 @@ mod tests {
             assert_eq!(lanes, concerned);
             for passed_on in out.drain(..) {
                 assert_eq!((passed_on.message.payload.as_slice(), passed_on.message.key.as_deref()), (payload, key));
-                assert_eq!(passed_on.message.headers, [(ORIGIN, "metrics/2/7/1790000000000".to_owned())]);
+                assert_eq!(passed_on.message.headers, [(ORIGIN, "metrics/2/7/1790000000000/3".to_owned())]);
             }
         }
     }

@@ -98,7 +98,7 @@ pub fn begin(config: &Arc<Config>, place: Place, around: Around) -> Result<Turni
     let (delivery_metrics, delivery_health, delivery_stop) = (metrics.clone(), health.clone(), stop.clone());
     let mut intake = Intake::new(consumer, stepper, config.dead_letters, clock, metrics.clone());
     if !topics.relayed().is_empty() {
-        intake.expect_relayed(topics.clone());
+        intake.expect_relayed(topics.clone(), config.fleet.lanes);
     }
     Ok(Turning {
         intake,

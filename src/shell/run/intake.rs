@@ -175,8 +175,9 @@ impl Intake {
     }
 
     /// From here on metrics and logs are passed on to this lane by others.
-    pub fn expect_relayed(&mut self, topics: Arc<Topics>) {
-        self.relayed = Some(Relayed::new(topics, self.metrics.clone(), &self.consumer, &mut self.align));
+    pub fn expect_relayed(&mut self, topics: Arc<Topics>, lanes: u32) {
+        let metrics = self.metrics.clone();
+        self.relayed = Some(Relayed::new((topics, lanes), metrics, &self.consumer, &mut self.align));
     }
 
     /// The moment before which nothing more is to come, as far as that is known; `wall` where all is at its end.

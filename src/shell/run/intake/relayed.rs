@@ -16,7 +16,6 @@ use crate::shell::topics::Topics;
 use crate::wire::letters::{GAP, ORIGIN, Origin, UPTO, read_stretch};
 use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, Headers};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -26,15 +25,24 @@ const ANEW_AFTER: Span = Span::MINUTE;
 pub struct Relayed {
     topics: Arc<Topics>,
     metrics: Arc<Metrics>,
-    places: BTreeMap<(String, i32), (Slot, Arc<Partition>)>,
+    lanes: u32,
+    places: Vec<(Slot, Arc<Partition>)>,
+    /// Messages come in runs: the last one's place.
+    recent: usize,
     /// Where it is read from, once it was.
     source: Option<Arc<Partition>>,
 }
 
 impl Relayed {
     /// With all partitions that there are, so that none is gone past before it has shown anything.
-    pub fn new(topics: Arc<Topics>, metrics: Arc<Metrics>, consumer: &Consumer, align: &mut Align) -> Relayed {
-        let mut relayed = Relayed { topics: topics.clone(), metrics, places: BTreeMap::new(), source: None };
+    pub fn new(
+        (topics, lanes): (Arc<Topics>, u32),
+        metrics: Arc<Metrics>,
+        consumer: &Consumer,
+        align: &mut Align,
+    ) -> Relayed {
+        let (places, recent, source) = (Vec::new(), 0, None);
+        let mut relayed = Relayed { topics: topics.clone(), metrics, lanes, places, recent, source };
         for (topic, _) in topics.relayed() {
             for number in 0..consumer.count(topic) {
                 relayed.place(consumer, align, topic, number);
@@ -69,11 +77,18 @@ impl Relayed {
             let value = header.value.unwrap_or_default();
             match header.key {
                 ORIGIN => {
-                    let Some(origin) = Origin::read(value) else { continue };
+                    let Some(origin) = Origin::read(value).filter(|origin| origin.lanes == self.lanes) else {
+                        continue;
+                    };
                     self.put(consumer, align, &origin, message, clock);
                 }
                 UPTO => {
-                    let Some(Origin { topic, partition, offset, at: Some(at) }) = Origin::read(value) else { continue };
+                    let Some(Origin { topic, partition, offset, at: Some(at), lanes }) = Origin::read(value) else {
+                        continue;
+                    };
+                    if lanes != self.lanes {
+                        continue;
+                    }
                     let Some((slot, place)) = self.place(consumer, align, topic, partition) else { continue };
                     let last = Time(place.last.load(Ordering::Relaxed));
                     let is_later = last > Time::MIN && at > last + ANEW_AFTER;
@@ -130,10 +145,11 @@ impl Relayed {
         topic: &str,
         number: i32,
     ) -> Option<(Slot, Arc<Partition>)> {
-        // There are few; a lookup by name would copy the name for each message.
-        if let Some((_, place)) =
-            self.places.iter().find(|((known, partition), _)| *partition == number && known == topic)
-        {
+        let is_its = |(_, place): &(Slot, Arc<Partition>)| place.number == number && *place.topic == *topic;
+        if !self.places.get(self.recent).is_some_and(is_its) {
+            self.recent = self.places.iter().position(is_its).unwrap_or(self.places.len());
+        }
+        if let Some(place) = self.places.get(self.recent) {
             return Some(place.clone());
         }
         let kind = self.topics.kind(topic)?;
@@ -142,7 +158,7 @@ impl Relayed {
         let partition = partitions.get(slot).clone();
         drop(partitions);
         align.assign(slot, partition.topic.clone(), number);
-        self.places.insert((topic.to_owned(), number), (slot, partition.clone()));
+        self.places.push((slot, partition.clone()));
         Some((slot, partition))
     }
 }
