@@ -173,10 +173,11 @@ impl Office {
         }
     }
 
-    /// The last word counts: a lane that was taken over begins where its state stands.
+    /// The furthest counts: a lane's words go out by two producers, and may overtake each other. One that was taken
+    /// over and begins further back answers no sooner for that.
     fn note(&self, lane: u32, at: Time, now: u64) {
         if let Some(heard) = self.heard.get(lane as usize) {
-            heard.reached.store(at.0, Ordering::Relaxed);
+            heard.reached.fetch_max(at.0, Ordering::Relaxed);
             heard.when.store(now, Ordering::Relaxed);
         }
     }
@@ -205,4 +206,20 @@ impl ProducerContext for Quiet {
     type DeliveryOpaque = ();
 
     fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_was_overtaken_takes_nothing_back() {
+        let text = "[kafka]\nbrokers = \"127.0.0.1:9\"\n[fleet]\nlanes = 2\n[state]\ntopic = \"state\"";
+        let config = Config::from_toml_str(text).expect("no mistakes");
+        let office = Office::new(&config).expect("a producer needs no broker to be made");
+        for (lane, at) in [(0, 5), (0, 9), (0, 7), (1, 3)] {
+            office.take(&letters::encode(&Letter::Reached { lane, at: Time(at) }));
+        }
+        assert_eq!((office.reached(0), office.reached(1), office.reached(2)), (Time(9), Time(3), Time::MIN));
+    }
 }
