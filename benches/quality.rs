@@ -60,7 +60,7 @@ fn play(history: &History, ledger: &mut Ledger) -> usize {
         let payload = payload.as_bytes();
         let (key, signature) = (None, None);
         let taken = Taken { topic, partition: 0, offset, kind, now, stamped: Some(now), key, payload, signature };
-        facts += pump.take(&taken, &mut out);
+        facts += pump.take(&taken, &mut out).facts;
     });
     pump.tell(Fact::Drain, &mut out);
     let said: Vec<Recommendation> = out

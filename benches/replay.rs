@@ -81,7 +81,7 @@ fn feed(pump: &mut Pump, topics: &Topics, lines: &[String]) -> usize {
             payload: line.payload.as_deref().unwrap_or_default().as_bytes(),
             signature: None,
         };
-        facts += pump.take(&taken, &mut out);
+        facts += pump.take(&taken, &mut out).facts;
     }
     facts
 }

@@ -10,6 +10,7 @@ pub mod consumer;
 pub mod demo;
 pub mod http;
 pub mod logging;
+pub mod member;
 pub mod outbox;
 pub mod poison;
 pub mod publisher;

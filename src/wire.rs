@@ -4,6 +4,7 @@
 //! whole, for the dead letters. Nothing here knows a broker or the engine's insides.
 
 pub mod inbound;
+pub mod letters;
 pub mod outbound;
 pub mod recording;
 pub mod rejected;

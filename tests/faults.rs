@@ -34,6 +34,8 @@ mod input;
 mod brokers;
 #[path = "faults/exactly_once.rs"]
 mod exactly_once;
+#[path = "faults/fleet.rs"]
+mod fleet;
 #[path = "faults/group.rs"]
 mod group;
 #[path = "faults/outage.rs"]

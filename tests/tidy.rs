@@ -54,10 +54,23 @@ const NOT_IN_WIRE: &[&str] = &[
 ];
 
 /// What the shell may use of the engine: its door and the terms it speaks in.
-const ENGINE_FROM_SHELL: &[&str] = &["Engine", "Vitals", "cut", "effect", "event", "policy", "redact", "time"];
+const ENGINE_FROM_SHELL: &[&str] = &[
+    "Engine",
+    "Part",
+    "Vitals",
+    "cut",
+    "effect",
+    "elsewhere",
+    "event",
+    "lane_of",
+    "policy",
+    "redact",
+    "report",
+    "time",
+];
 
 /// What the wire may use of the engine: only terms.
-const ENGINE_FROM_WIRE: &[&str] = &["effect", "event", "time"];
+const ENGINE_FROM_WIRE: &[&str] = &["effect", "event", "report", "time"];
 
 struct Source {
     path: String,

@@ -118,8 +118,9 @@ impl Muster {
         let mut reports = Vec::new();
         for lane in 0..self.lanes.len() {
             let due = |told: &mut Told| told.at <= at && told.tick == tick;
+            let mut beaten = self.beaten;
             while let Some(told) = self.lanes[lane].waiting.pop_front_if(due) {
-                self.sift(told, &mut reports);
+                self.sift(told, &mut beaten, &mut reports);
             }
         }
         if reports.iter().any(|report| matches!(report, Report::Beat(_))) {
@@ -128,14 +129,18 @@ impl Muster {
         reports
     }
 
-    /// Leaves out what was heard before.
-    fn sift(&mut self, told: Told, reports: &mut Vec<Report>) {
+    /// Leaves out what was heard before; `beaten` is when this lane was last heard of.
+    fn sift(&mut self, told: Told, beaten: &mut Option<Time>, reports: &mut Vec<Report>) {
         let mut repeated = false;
+        let (at, before) = (Some(told.at), *beaten);
+        if told.reports.iter().any(|report| matches!(report, Report::Beat(_))) {
+            *beaten = before.max(at);
+        }
         for report in told.reports {
             match &report {
                 Report::TookEffect { deployment } => repeated = !self.is_new(deployment),
                 Report::Opened { .. } | Report::NotWatched { .. } if repeated => continue,
-                Report::Beat(_) | Report::Drifted(_) if self.beaten >= Some(told.at) => continue,
+                Report::Beat(_) | Report::Drifted(_) if before >= at => continue,
                 _ => {}
             }
             if !repeated {
@@ -161,6 +166,7 @@ impl Muster {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::report::Beat;
     use std::sync::Arc;
 
     fn told(at: i64, tick: bool, report: Report) -> Option<Told> {
@@ -196,6 +202,17 @@ mod tests {
         assert_eq!(muster.next(None), Some(Time(10)));
         muster.tell(2, Time(3), told(3, false, took_effect("d0")));
         assert_eq!(muster.next(None), Some(Time(3)), "late, and not lost");
+    }
+
+    #[test]
+    fn a_beat_that_comes_again_before_it_is_heard_counts_once() {
+        let mut muster = Muster::new(2);
+        let beat = || Report::Beat(Beat { services: 3, ..Beat::default() });
+        for (lane, at) in [(0, 5), (0, 9), (0, 5), (0, 9), (1, 5), (1, 9)] {
+            muster.tell(lane, Time(9), told(at, true, beat()));
+        }
+        assert_eq!(muster.take_ticks(Time(5)).len(), 2);
+        assert_eq!(muster.take_ticks(Time(9)).len(), 2);
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub struct Looked {
 }
 
 /// One lane's part of a heartbeat.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Beat {
     pub services: u64,
     pub behind: Option<Span>,

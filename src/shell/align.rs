@@ -40,6 +40,15 @@ pub struct Waiting {
     pub payload: Vec<u8>,
     /// Of a control message.
     pub signature: Option<Vec<u8>>,
+    /// Of one that was passed on: where it lies in the partition that it was read from.
+    pub carried: Option<i64>,
+}
+
+impl Lane {
+    /// It may show something of before this moment.
+    fn holds_up(&self, at: Time) -> bool {
+        self.queue.is_empty() && !self.ended && self.promised.is_none_or(|promised| promised < at)
+    }
 }
 
 impl Waiting {
@@ -74,6 +83,8 @@ struct Lane {
     bytes: usize,
     /// Has nothing more to show, or has been given up on; until its next message.
     ended: bool,
+    /// Nothing of before this moment is to come.
+    promised: Option<Time>,
     paused: bool,
 }
 
@@ -84,7 +95,8 @@ impl Align {
             self.lanes.resize_with(slot + 1, || None);
         }
         let name = (topic, number);
-        self.lanes[slot] = Some(Lane { name, queue: VecDeque::new(), bytes: 0, ended: false, paused: false });
+        self.lanes[slot] =
+            Some(Lane { name, queue: VecDeque::new(), bytes: 0, ended: false, promised: None, paused: false });
         self.held_up_since = None;
     }
 
@@ -128,7 +140,7 @@ impl Align {
     /// The message whose turn it is. `now_ms` is any clock that only goes forward.
     pub fn next(&mut self, now_ms: u64, mut at_end: impl FnMut(Slot) -> bool) -> Next {
         let mut first: Option<(Time, &Name, Slot)> = None;
-        let mut held_up = false;
+        let mut missing = false;
         for (slot, lane) in self.lanes.iter_mut().enumerate() {
             let Some(lane) = lane else { continue };
             match lane.queue.front() {
@@ -139,19 +151,21 @@ impl Align {
                 None if lane.ended => {}
                 None => {
                     lane.ended = at_end(slot);
-                    held_up |= !lane.ended;
+                    missing |= !lane.ended;
                 }
             }
         }
-        let Some((_, _, slot)) = first else {
+        let Some((at, _, slot)) = first else {
             self.held_up_since = None;
             return Next::Empty;
         };
+        let held_up = missing && self.each().any(|(_, lane)| lane.holds_up(at));
+        let held_up = held_up && self.bytes() < BYTES_MAX;
         if held_up && now_ms.saturating_sub(*self.held_up_since.get_or_insert(now_ms)) < WAIT_MS {
             return Next::Wait;
         }
         if held_up {
-            self.given_up = self.missing().collect();
+            self.given_up = self.each().filter(|(_, lane)| lane.holds_up(at)).map(|(slot, _)| slot).collect();
             self.given_up.clone().into_iter().for_each(|slot| self.end(slot));
         }
         self.held_up_since = None;
@@ -166,6 +180,46 @@ impl Align {
         if let Some(Some(lane)) = self.lanes.get_mut(slot) {
             lane.ended = true;
         }
+    }
+
+    /// Nothing of before this moment is to come of a partition.
+    pub fn promise(&mut self, slot: Slot, at: Time) {
+        if let Some(Some(lane)) = self.lanes.get_mut(slot)
+            && lane.promised < Some(at)
+        {
+            lane.promised = Some(at);
+            lane.ended = false;
+        }
+    }
+
+    /// The moment before which nothing is to come of any partition; none if one of them may show anything.
+    pub fn upto(&self, mut at_end: impl FnMut(Slot) -> bool) -> Option<Time> {
+        let each = self.each().map(|(slot, lane)| match lane.queue.front() {
+            Some(waiting) => Some(waiting.at),
+            None if lane.ended || lane.promised.is_none() && at_end(slot) => Some(Time(i64::MAX)),
+            None => lane.promised,
+        });
+        each.reduce(|one, other| one.min(other)).flatten()
+    }
+
+    /// Where the first of what was passed on and still waits lies in the partition that it was read from.
+    pub fn first_carried(&self) -> Option<i64> {
+        self.each().filter_map(|(_, lane)| lane.queue.front()?.carried).min()
+    }
+
+    /// The moment of the first message that waits.
+    pub fn next_at(&self) -> Option<Time> {
+        self.each().filter_map(|(_, lane)| lane.queue.front()).map(|waiting| waiting.at).min()
+    }
+
+    /// The moment of the first message that waits of a partition.
+    pub fn first(&self, slot: Slot) -> Option<Time> {
+        self.each().find(|(each, _)| *each == slot)?.1.queue.front().map(|waiting| waiting.at)
+    }
+
+    /// Whether all that may be buffered is.
+    pub fn is_full(&self) -> bool {
+        self.bytes() >= BYTES_MAX
     }
 
     /// The partitions that hold up a choice right now: neither buffered nor at their end.
@@ -242,7 +296,15 @@ mod tests {
     use super::*;
 
     fn message(at: i64) -> Waiting {
-        Waiting { at: Time(at), stamped: None, offset: at, key: None, payload: vec![0; 100], signature: None }
+        Waiting {
+            at: Time(at),
+            stamped: None,
+            offset: at,
+            key: None,
+            payload: vec![0; 100],
+            signature: None,
+            carried: None,
+        }
     }
 
     fn aligned(slots: usize) -> Align {
@@ -306,6 +368,23 @@ mod tests {
         align.offer(1, message(7));
         align.offer(1, message(8));
         assert_eq!(align.next(20 + WAIT_MS, |_| false), Next::Wait, "now 0 is the one with nothing to show");
+    }
+
+    #[test]
+    fn what_is_promised_holds_up_nothing_before_it() {
+        let mut align = aligned(2);
+        align.offer(0, message(5));
+        align.offer(0, message(8));
+        assert_eq!(align.upto(|_| false), None, "1 may show anything");
+        align.promise(1, Time(5));
+        assert_eq!(align.upto(|_| false), Some(Time(5)));
+        assert_eq!(drain(&mut align, 0, &[]), [5]);
+        assert_eq!(align.next(1, |_| false), Next::Wait, "1 may still show a 6");
+        align.promise(1, Time(3));
+        align.promise(1, Time(9));
+        assert_eq!(drain(&mut align, 2, &[]), [8]);
+        align.promise(0, Time(7));
+        assert_eq!(align.upto(|_| false), Some(Time(7)), "the least of what was promised");
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub struct Config {
     pub kafka: Kafka,
     pub dead_letters: DeadLetters,
     pub control: Control,
+    pub fleet: Fleet,
     pub state: State,
     pub http: Http,
     pub log: Log,
@@ -83,6 +84,10 @@ pub struct Topics {
     pub recommendations: String,
     pub audit: String,
     pub dead_letter: String,
+    /// Whose partitions are the seats of a fleet.
+    pub lanes: String,
+    /// What those who sit there write to each other.
+    pub fleet: String,
 }
 
 /// When an input partition is stopped rather than drained into the dead letters; takes effect on reload.
@@ -109,11 +114,43 @@ pub struct ControlKey {
     pub key: VerifyingKey,
 }
 
+/// How the work is shared among the daemons of one group.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fleet {
+    /// Shares of the services; 1: this daemon alone.
+    pub lanes: u32,
+    pub rekey: Rekey,
+    /// A name of this daemon's own among the members: back within its session, it finds its seats as they were.
+    pub member: Option<String>,
+    /// A lane that is silent for so long is not waited for any longer.
+    pub give_up: Span,
+}
+
+/// How metrics and logs get to the lanes of their services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rekey {
+    /// As `Always` where there are several lanes.
+    Auto,
+    /// Read once by the fleet, and passed on to their lane.
+    Always,
+    /// Every lane reads all of it, and passes over what is another one's.
+    Never,
+}
+
+impl Fleet {
+    /// Whether metrics and logs are passed on from one to another.
+    pub fn is_relayed(&self) -> bool {
+        self.lanes > 1 && self.rekey != Rekey::Never
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
     pub dir: PathBuf,
     /// A compacted topic that holds the checkpoints in place of the directory.
     pub topic: Option<String>,
+    /// Of that topic. Each seat of a fleet has one: a transaction that is open holds up the readers of its partition.
+    pub partition: i32,
     pub checkpoint_every: Span,
 }
 
@@ -202,6 +239,7 @@ impl Config {
             kafka: running.kafka.clone(),
             dead_letters: self.dead_letters,
             control: self.control,
+            fleet: running.fleet.clone(),
             state: running.state.clone(),
             http: running.http.clone(),
             log: Log { json: running.log.json, level: self.log.level },
@@ -245,7 +283,7 @@ pub fn read_file(path: &Path) -> Result<String, String> {
 
 fn needs_restart(path: &str) -> bool {
     let first = path.split('.').next();
-    matches!(first, Some("kafka" | "state" | "http")) || path == "log.format"
+    matches!(first, Some("kafka" | "fleet" | "state" | "http")) || path == "log.format"
 }
 
 /// Two policies that differ have different hashes, whatever the order or the spelling in the file.
@@ -274,6 +312,8 @@ impl Default for Config {
                     recommendations: "rollback-recommendations".to_owned(),
                     audit: "regressd.audit".to_owned(),
                     dead_letter: "regressd.dead-letter".to_owned(),
+                    lanes: "regressd.lanes".to_owned(),
+                    fleet: "regressd.fleet".to_owned(),
                 },
                 delivery: DeliveryMode::AtLeastOnce,
                 message_bytes_max: 1 << 20,
@@ -281,8 +321,14 @@ impl Default for Config {
                 properties: BTreeMap::new(),
             },
             control: Control::default(),
+            fleet: Fleet { lanes: 1, rekey: Rekey::Auto, member: None, give_up: Span::minutes(2) },
             dead_letters: DeadLetters { in_a_row: 1_000, share: 0.99 },
-            state: State { dir: PathBuf::from("regressd-state"), topic: None, checkpoint_every: Span::seconds(30) },
+            state: State {
+                dir: PathBuf::from("regressd-state"),
+                topic: None,
+                partition: 0,
+                checkpoint_every: Span::seconds(30),
+            },
             http: Http { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)) },
             log: Log { json: false, level: "info".to_owned() },
             policy: Policy::default(),

@@ -51,6 +51,9 @@ const REQUIRED: [(&str, &str); 4] = [
     ("statistics.interval.ms", "1000"),
 ];
 
+/// How long the brokers may take to tell of a topic.
+const ASKED_WITHIN: Duration = Duration::from_secs(5);
+
 /// How long the client may take to go back in a partition.
 const SEEK_WITHIN: Duration = Duration::from_secs(5);
 
@@ -145,11 +148,36 @@ impl Consumer {
     /// The same by slot; a partition that is not ours has nothing to show.
     pub fn is_at_end(&self, slot: Slot) -> bool {
         let found = self.assigned.iter().find(|(assigned, _)| *assigned == slot);
-        found.is_none_or(|(_, partition)| self.at_end(partition))
+        match found {
+            Some((_, partition)) => self.at_end(partition),
+            // What is passed on by others may always have more.
+            None => !self.partition(slot).relayed,
+        }
     }
 
     pub fn partition(&self, slot: Slot) -> Arc<Partition> {
         self.client.context().partitions().get(slot).clone()
+    }
+
+    /// How many partitions a topic has, as far as the brokers say.
+    pub fn count(&self, topic: &str) -> i32 {
+        match self.client.fetch_metadata(Some(topic), ASKED_WITHIN) {
+            Ok(metadata) => metadata.topics().first().map_or(0, |topic| topic.partitions().len() as i32),
+            Err(error) => {
+                tracing::warn!(topic, %error, "its partitions are known when they are first heard of");
+                0
+            }
+        }
+    }
+
+    /// The partitions whose messages are passed on by others.
+    pub fn relayed(&self) -> Vec<Arc<Partition>> {
+        self.partitions().all().filter(|partition| partition.relayed).cloned().collect()
+    }
+
+    /// Another member may have read on in a partition that comes back: the group knows where.
+    pub fn follow_the_group(&self) {
+        self.partitions().forgetful = true;
     }
 
     /// All positions, whether assigned now or not.

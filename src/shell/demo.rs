@@ -244,6 +244,7 @@ mod tests {
                         Effect::Heartbeat(_) | Effect::Drift(_) | Effect::Accuracy(_) | Effect::Automation(_),
                     ) => {}
                     Cause::DeadLetter(reason) => panic!("{}: {}", reason.word(), message.payload),
+                    Cause::Letter => panic!("a daemon alone writes no letters"),
                 }
             }
         }

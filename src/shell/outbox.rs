@@ -59,7 +59,7 @@ impl Outbox {
 
     /// Adds what a batch has led to, and leaves `out` empty.
     pub fn gather(&mut self, out: &mut Vec<Outgoing>) {
-        for Outgoing { topic, at, cause, message } in out.drain(..) {
+        for Outgoing { topic, at, cause, message, .. } in out.drain(..) {
             let headers = message.headers.into_iter().map(|(name, value)| (name.into(), value)).collect();
             let letter = Sealed { topic, key: message.key, payload: message.payload, headers };
             self.bytes += size(&letter);
@@ -110,7 +110,13 @@ mod tests {
     fn outgoing(payload: &[u8]) -> Outgoing {
         let headers = vec![("regressd-reason", "empty".to_owned())];
         let message = Message { key: None, payload: payload.to_vec(), headers };
-        Outgoing { topic: "letters".into(), at: Time(1), cause: Cause::DeadLetter(RejectReason::Empty), message }
+        Outgoing {
+            topic: "letters".into(),
+            partition: None,
+            at: Time(1),
+            cause: Cause::DeadLetter(RejectReason::Empty),
+            message,
+        }
     }
 
     #[test]

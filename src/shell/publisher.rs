@@ -229,7 +229,7 @@ impl Publisher {
 pub fn publish_alone(
     kafka: &Kafka,
     metrics: &Arc<Metrics>,
-    (topic, key): (&str, &str),
+    (topic, partition, key): (&str, i32, &str),
     payload: &[u8],
     within: Duration,
 ) -> Result<(), KafkaError> {
@@ -237,8 +237,8 @@ pub fn publish_alone(
     settings.set("enable.idempotence", "true").set("acks", "all");
     settings.set("message.timeout.ms", within.as_millis().to_string());
     let (producer, outcomes) = produce(&settings, &Tokens::of(&kafka.properties), metrics)?;
-    let record = BaseRecord::<str, [u8], usize>::with_opaque_to(topic, 0).key(key).payload(payload).partition(0);
-    let record = record.timestamp(wall().0);
+    let record = BaseRecord::<str, [u8], usize>::with_opaque_to(topic, 0).key(key).payload(payload);
+    let record = record.partition(partition).timestamp(wall().0);
     producer.send(record).map_err(|(error, _)| error)?;
     let late = KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut);
     outcomes.recv_timeout(within + PAUSE_MAX).map_or(Err(late), |(_, outcome)| outcome)
@@ -265,6 +265,10 @@ fn send(producer: &ThreadedProducer<Deliveries>, index: usize, outgoing: &Outgoi
         .headers(headers);
     let record = match &outgoing.message.key {
         Some(key) => record.key(key.as_slice()),
+        None => record,
+    };
+    let record = match outgoing.partition {
+        Some(partition) => record.partition(partition),
         None => record,
     };
     producer.send(record).map_err(|(error, _)| error)

@@ -2,18 +2,22 @@
 //!
 //! The daemon, `replay` and the storms all pump through this file, so that they can't disagree about the order of
 //! things. It touches nothing: no broker, no clock. Time comes with the messages and never goes back; a deadline is
-//! stepped at the deadline's own moment, before the first message at or after it.
+//! stepped at the deadline's own moment, before the first message at or after it. What a seat of a fleet does otherwise
+//! stands in `divided`.
+
+pub mod divided;
+mod relay;
 
 use super::checkpoint::{Cut, Remembered};
 use super::config::Config;
 use super::signature;
 use super::topics::Topics;
-use crate::engine::Engine;
 use crate::engine::cut::Extent;
 use crate::engine::effect::Effect;
 use crate::engine::event::{Fact, Input};
 use crate::engine::redact::redacted;
 use crate::engine::time::Time;
+use crate::engine::{Engine, Part};
 use crate::wire::inbound::{self, Kind, RejectReason, Rejected};
 use crate::wire::outbound::{self, Message, Position, Stamp};
 use std::borrow::Cow;
@@ -49,6 +53,8 @@ pub struct Taken<'a> {
 /// A message to publish.
 pub struct Outgoing {
     pub topic: Arc<str>,
+    /// Where it must be a certain one.
+    pub partition: Option<i32>,
     /// Event time of publication.
     pub at: Time,
     pub cause: Cause,
@@ -59,12 +65,29 @@ pub struct Outgoing {
 pub enum Cause {
     Effect(Effect),
     DeadLetter(RejectReason),
+    /// To the other seats of a fleet.
+    Letter,
 }
 
 impl Outgoing {
     pub fn is_recommendation(&self) -> bool {
         matches!(self.cause, Cause::Effect(Effect::Recommend(_)))
     }
+
+    pub fn is_letter(&self) -> bool {
+        matches!(self.cause, Cause::Letter)
+    }
+}
+
+/// What was in a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// So many facts.
+    pub facts: usize,
+    /// Of these, so many are another lane's.
+    pub filtered: usize,
+    /// It can't be taken, whoever says so.
+    pub is_refused: bool,
 }
 
 /// The engine, its policy and its time, with the topics around it.
@@ -79,6 +102,10 @@ pub struct Pump {
     facts: Vec<Fact<'static>>,
     stuck: bool,
     ticking: bool,
+    /// Of a part that is not the whole engine.
+    seat: Option<divided::Seat>,
+    /// It passes on to so many lanes, and steps nothing.
+    relays_to: Option<u32>,
 }
 
 impl Pump {
@@ -95,6 +122,8 @@ impl Pump {
             facts: Vec::new(),
             stuck: false,
             ticking: false,
+            seat: None,
+            relays_to: None,
         }
     }
 
@@ -124,29 +153,54 @@ impl Pump {
         self.engine.next_deadline()
     }
 
-    /// Takes one message. Returns how many facts it held; what follows from it is appended to `out`, in order. A
-    /// message that can't be taken is itself what follows: a dead letter.
-    pub fn take(&mut self, taken: &Taken, out: &mut Vec<Outgoing>) -> usize {
+    /// Takes one message; what follows from it is appended to `out`, in order. A message that can't be taken is itself
+    /// what follows: a dead letter.
+    pub fn take(&mut self, taken: &Taken, out: &mut Vec<Outgoing>) -> Contents {
+        if let Some(lanes) = self.relays_to {
+            return self.relay(taken, lanes, out);
+        }
+        if !self.keep_step(taken.now) {
+            return Contents::default();
+        }
         self.tick_until(taken.now, out);
         self.now = self.now.max(taken.now);
-        let mut facts = recycle(std::mem::take(&mut self.facts));
-        if let Err(rejected) = self.decode(taken, &mut facts) {
-            self.dead_letter(taken, &rejected, out);
+        if taken.kind == Kind::Letters {
+            return match self.take_letter(taken.payload) {
+                Ok(facts) => Contents { facts, ..Contents::default() },
+                Err(rejected) => self.dead_letter(taken, &rejected, out),
+            };
         }
-        let count = facts.len();
+        let mut facts = recycle(std::mem::take(&mut self.facts));
+        let mut contents = match self.decode(taken, &mut facts) {
+            Ok(()) => Contents { facts: facts.len(), ..Contents::default() },
+            Err(rejected) => self.dead_letter(taken, &rejected, out),
+        };
         for fact in facts.drain(..) {
-            self.engine.step(&self.config.policy, &Input { now: self.now, fact }, &mut self.effects);
+            if !self.is_ours(&fact) {
+                contents.filtered += 1;
+                continue;
+            }
+            self.step(&Input { now: self.now, fact }, out);
         }
         self.facts = recycle(facts);
         self.encode(out);
-        count
+        contents
+    }
+
+    fn step(&mut self, input: &Input, out: &mut Vec<Outgoing>) {
+        match (self.engine.part(), &input.fact) {
+            (Part::Whole, _) => self.engine.step(&self.config.policy, input, &mut self.effects),
+            (Part::Lane(..), _) => self.look(input, out),
+            (Part::Desk(_), Fact::Control(control)) => self.engine.receive_word(input.now, control.clone()),
+            (Part::Desk(_), fact) => self.engine.tell_desk(&self.config.policy, fact, &mut self.effects),
+        }
     }
 
     /// Takes a message that is not to be decoded: time goes on, and what follows is a dead letter.
-    pub fn refuse(&mut self, taken: &Taken, rejected: &Rejected, out: &mut Vec<Outgoing>) {
+    pub fn refuse(&mut self, taken: &Taken, rejected: &Rejected, out: &mut Vec<Outgoing>) -> Contents {
         self.tick_until(taken.now, out);
         self.now = self.now.max(taken.now);
-        self.dead_letter(taken, rejected, out);
+        self.dead_letter(taken, rejected, out)
     }
 
     /// Whether a deadline is being stepped: true only to somebody who looks while a panic unwinds.
@@ -157,11 +211,20 @@ impl Pump {
     /// Steps every deadline up to and including `now`, each at its own moment. Returns how many there were.
     pub fn tick_until(&mut self, now: Time, out: &mut Vec<Outgoing>) -> u64 {
         let mut ticks = 0;
+        // The desk's deadlines come when all lanes have come to them.
+        if self.relays_to.is_some() || matches!(self.engine.part(), Part::Desk(_)) {
+            return ticks;
+        }
         self.ticking = true;
         while let Some(deadline) = self.engine.next_deadline().filter(|deadline| *deadline <= now) {
+            if !self.keep_step(deadline) {
+                break;
+            }
             self.now = self.now.max(deadline);
-            let input = Input { now: self.now, fact: Fact::Tick };
-            self.engine.step(&self.config.policy, &input, &mut self.effects);
+            self.step(&Input { now: self.now, fact: Fact::Tick }, out);
+            if self.is_abandoned() {
+                break;
+            }
             ticks += 1;
             // An engine that asks for the same moment again after it was given would hold up every message for ever.
             if self.engine.next_deadline() == Some(deadline) || ticks >= TICKS_MAX {
@@ -183,7 +246,12 @@ impl Pump {
 
     /// Steps a fact that no message carries (`ColdStart`, `Drain`), at the present moment.
     pub fn tell(&mut self, fact: Fact<'static>, out: &mut Vec<Outgoing>) {
-        self.engine.step(&self.config.policy, &Input { now: self.now, fact }, &mut self.effects);
+        match fact {
+            Fact::Gap { from, to } if self.relays_to.is_some() => return self.relay_gap(from, to, out),
+            _ if self.relays_to.is_some() => return,
+            _ => {}
+        }
+        self.step(&Input { now: self.now, fact }, out);
         self.encode(out);
     }
 
@@ -207,12 +275,13 @@ impl Pump {
                 Effect::Automation(news) => (&self.topics.audit, news.at, outbound::automation(news, &self.stamp)),
                 Effect::Audit(audit) => (&self.topics.audit, audit.at, outbound::audit(audit, &self.stamp)),
             };
-            out.push(Outgoing { topic: topic.clone(), at, cause: Cause::Effect(effect), message });
+            out.push(Outgoing { topic: topic.clone(), partition: None, at, cause: Cause::Effect(effect), message });
         }
     }
 
     fn decode<'a>(&self, taken: &Taken<'a>, facts: &mut Vec<Fact<'a>>) -> Result<(), Rejected> {
-        let most = self.config.kafka.message_bytes_max;
+        let relayed = self.relays_to.map_or(usize::MAX, |_| relay::BYTES_MAX);
+        let most = self.config.kafka.message_bytes_max.min(relayed);
         if taken.payload.len() > most {
             let detail = format!("{} bytes, at most {most}", taken.payload.len());
             return Err(Rejected::new(RejectReason::TooLarge, detail));
@@ -228,7 +297,11 @@ impl Pump {
         Ok(())
     }
 
-    fn dead_letter(&self, taken: &Taken, rejected: &Rejected, out: &mut Vec<Outgoing>) {
+    fn dead_letter(&self, taken: &Taken, rejected: &Rejected, out: &mut Vec<Outgoing>) -> Contents {
+        let contents = Contents { is_refused: true, ..Contents::default() };
+        if !self.is_ours_to_refuse(taken) {
+            return contents;
+        }
         let position = Position {
             topic: taken.topic,
             partition: taken.partition,
@@ -249,7 +322,9 @@ impl Pump {
             message.headers.push(("regressd-omitted-xxh3", format!("{:016x}", xxh3_64(taken.payload))));
         }
         let topic = self.topics.dead_letter.clone();
-        out.push(Outgoing { topic, at: self.now, cause: Cause::DeadLetter(rejected.reason), message });
+        let (partition, cause) = (None, Cause::DeadLetter(rejected.reason));
+        out.push(Outgoing { topic, partition, at: self.now, cause, message });
+        contents
     }
 }
 

@@ -139,7 +139,7 @@ fn take(pump: &mut Pump, topics: &Topics, line: &Line, summary: &mut Summary, ou
         signature: line.signature.as_deref().map(str::as_bytes),
     };
     summary.messages += 1;
-    summary.facts += pump.take(&taken, out) as u64;
+    summary.facts += pump.take(&taken, out).facts as u64;
     summary.now = pump.now();
 }
 

@@ -4,36 +4,27 @@
 //! how far it got; then it turns again. This file knows that order and does none of the work. What it promises: nothing
 //! is lost, nothing is skipped, and what is said twice after a crash carries the same id.
 
+pub mod beginning;
 mod circuit;
 pub mod delivery;
 pub mod intake;
 mod memory;
 mod opening;
-mod report;
-mod stepper;
+pub mod report;
+pub mod stepper;
 mod stop;
 mod turning;
 
-use super::checkpoint::{Found, Positions, Recovered, Remembered};
-use super::clock::{Clock, wall};
-use super::config::{Config, DeliveryMode, PastDeployments};
-use super::consumer::Consumer;
-use super::consumer::partitions::Partitions;
+use super::clock::Clock;
+use super::config::Config;
 use super::http::{Health, Server, ServerError};
-use super::outbox::Outbox;
-use super::publisher::{Publisher, Transactions};
-use super::pump::{Outgoing, Pump, Taken};
+use super::member::Member;
+use super::pump::Taken;
 use super::reload::Reloader;
 use super::telemetry::Metrics;
-use super::topics::Topics;
-use crate::engine::event::Fact;
-use crate::engine::time::{Span, Time};
-use delivery::{Delivery, STOP_WITHIN};
-use intake::Intake;
-use memory::Memory;
-use opening::Opened;
+use beginning::{Around, Place};
+use delivery::STOP_WITHIN;
 use rdkafka::error::KafkaError;
-use report::Report;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,16 +32,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use stepper::Stepper;
 pub use stop::Stop;
-use turning::Turning;
 
 /// Without a turn for so long the daemon counts as stalled: more than the longest wait between two turns.
-const STALL_AFTER: Duration = Duration::from_secs(60);
+pub const STALL_AFTER: Duration = Duration::from_secs(60);
 
 /// How long leaving the group may take once everything is remembered. Closing a consumer can hang in librdkafka when
 /// brokers come and go; then the process ends without it, and nothing is lost by that.
 const LEAVE_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a run may take to end.
+pub const PATIENCE: Duration = STOP_WITHIN.saturating_add(LEAVE_WITHIN);
 
 /// What a run needs besides its configuration.
 #[derive(Default)]
@@ -98,6 +90,7 @@ pub struct Daemon {
     thread: JoinHandle<Result<(), RunError>>,
     metrics: Arc<Metrics>,
     server: Server,
+    is_member: bool,
 }
 
 impl Daemon {
@@ -113,55 +106,30 @@ impl Daemon {
         let server = Server::start(config.http.listen, metrics.clone(), health.clone())?;
         metrics.config_loaded(&config.policy.hash);
 
-        let opened = opening::open(&config, &metrics, &health, options.asked.as_deref())?;
-        let Opened { store, found, poison, mut transactions } = opened;
-        let topics = Arc::new(Topics::new(&config.kafka.topics));
-        let Recalled { pump, positions, outbox, out, sequence } = recall(found, &config, &topics, &metrics);
-        if outbox.sealed.is_some() {
-            // What an earlier run sealed goes out in a transaction, whatever is configured now.
-            let make = || Transactions::new(&config.kafka, false, metrics.clone());
-            transactions.get_or_insert_with(make).doubt();
-        }
-        let publisher = match config.kafka.delivery {
-            DeliveryMode::AtLeastOnce => Some(Publisher::connect(&config.kafka, metrics.clone())?),
-            DeliveryMode::ExactlyOnce => None,
-        };
-
-        let stepper = Stepper { metrics: metrics.clone(), poison, trap: options.trap };
-        let partitions = Partitions::restore(&positions, |topic| topics.kind(topic));
-        if transactions.is_some() {
-            // Only transactions commit: a plain commit would wipe out the mark of the last one.
-            partitions.settle(&positions);
-        }
-        let consumer = Consumer::connect(&config.kafka, topics.clone(), partitions, metrics.clone())?;
-        let every = Duration::from_millis(config.state.checkpoint_every.0.max(0).unsigned_abs());
-        let turning = Turning {
-            intake: Intake::new(consumer, stepper, config.dead_letters, options.clock, metrics.clone()),
-            delivery: Delivery {
-                publisher,
-                transactions,
-                clock: options.clock,
-                metrics: metrics.clone(),
-                health: health.clone(),
-                stop: stop.clone(),
-            },
-            memory: Memory::new(store, sequence, every, metrics.clone()),
-            report: Report::new(metrics.clone(), health, options.clock),
-            pump,
-            outbox,
-            held: false,
-            mode: config.kafka.delivery,
-            committed: Instant::now(),
-            topics,
+        let around = Around {
             clock: options.clock,
             reloads: options.reloads,
+            trap: options.trap,
+            metrics: metrics.clone(),
+            health,
             stop: stop.clone(),
+            asked: options.asked,
             safe: safe.clone(),
-            out,
         };
-        let thread = std::thread::Builder::new().name("run".into()).spawn(move || turning.run());
+        let thread = std::thread::Builder::new().name("run".into());
+        let is_member = config.fleet.lanes > 1;
+        let thread = match config.fleet.lanes {
+            1 => {
+                let turning = beginning::begin(&config, Place::whole(), around)?;
+                thread.spawn(move || turning.run())
+            }
+            _ => {
+                let member = Member::join(config, around)?;
+                thread.spawn(move || member.run())
+            }
+        };
         let thread = thread.map_err(RunError::Thread)?;
-        Ok(Daemon { stop, safe, thread, metrics, server })
+        Ok(Daemon { stop, safe, thread, metrics, server, is_member })
     }
 
     /// Where `/metrics` is.
@@ -184,7 +152,7 @@ impl Daemon {
     /// What ended it before, or that it did not end in time.
     pub fn stop(self) -> Result<(), RunError> {
         self.stop.ask();
-        let patience = STOP_WITHIN + LEAVE_WITHIN;
+        let patience = if self.is_member { PATIENCE + LEAVE_WITHIN } else { PATIENCE };
         let begun = Instant::now();
         while !self.thread.is_finished() {
             if begun.elapsed() >= patience {
@@ -238,49 +206,4 @@ pub fn run(config: Arc<Config>, file: Option<PathBuf>) -> Result<(), RunError> {
     drop(reloader);
     tracing::info!("stopped");
     outcome
-}
-
-/// The state to go on from: the checkpoint's, or a new one that is told to learn from what lies in the past.
-fn recall(found: Found, config: &Arc<Config>, topics: &Arc<Topics>, metrics: &Metrics) -> Recalled {
-    let mut out = Vec::new();
-    match found {
-        Found::Checkpoint(recovered) => {
-            let Recovered { engine, remembered, crc } = *recovered;
-            let Remembered { positions, now, policy, outbox, sequence, .. } = remembered;
-            let outbox = Outbox::restore(outbox, sequence, crc, &positions);
-            tracing::info!(partitions = positions.len(), now = now.0, "going on from the checkpoint");
-            metrics.restored(&engine.vitals());
-            let mut pump = Pump::new(engine, now, config.clone(), topics.clone());
-            if *policy != *config.policy.hash {
-                pump.tell(Fact::PolicyChanged, &mut out);
-            }
-            return Recalled { pump, positions, outbox, out, sequence };
-        }
-        Found::Nothing => tracing::info!("no checkpoint: starting with nothing learned"),
-        Found::Bad { why, moved_to } => {
-            let kept_at = moved_to.unwrap_or_else(|| "nowhere: the next one replaces it".into());
-            tracing::error!(
-                why,
-                kept_at,
-                "the checkpoint can't be used: starting with nothing learned, where the group stands. Nothing need be \
-                 done; until signals have a past again, verdicts are inconclusive"
-            );
-        }
-    }
-    let mut pump = Pump::new(Default::default(), Time::MIN, config.clone(), topics.clone());
-    if config.kafka.past_deployments == PastDeployments::Learn {
-        let since = wall() - Span(config.policy.watch.duration.0);
-        pump.tell(Fact::ColdStart { since }, &mut out);
-    }
-    Recalled { pump, positions: Positions::new(), outbox: Outbox::default(), out, sequence: 0 }
-}
-
-/// What a run begins with.
-struct Recalled {
-    pump: Pump,
-    positions: Positions,
-    outbox: Outbox,
-    out: Vec<Outgoing>,
-    /// Of the checkpoint.
-    sequence: u64,
 }

@@ -8,6 +8,7 @@
 mod families;
 mod measured;
 mod places;
+mod seats;
 #[cfg(test)]
 mod tests;
 
@@ -22,14 +23,20 @@ use families::Families;
 use measured::Measured;
 use places::Places;
 use prometheus::{Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
-use std::sync::{Mutex, PoisonError};
+use seats::Seats;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The label of a dead letter whose reason is on no list; bounds the label, whoever calls.
 const OTHER: &str = "other";
 
-const KINDS: [(Kind, &str); 4] =
-    [(Kind::Metrics, "metrics"), (Kind::Logs, "logs"), (Kind::Deployments, "deployments"), (Kind::Control, "control")];
+const KINDS: [(Kind, &str); 5] = [
+    (Kind::Metrics, "metrics"),
+    (Kind::Logs, "logs"),
+    (Kind::Deployments, "deployments"),
+    (Kind::Control, "control"),
+    (Kind::Letters, "letters"),
+];
 
 const DELAY: &str = "From the log taking the message that gave rise to it to a publication's acknowledgement.";
 const DELAYS: [f64; 14] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
@@ -55,10 +62,11 @@ words! {
 /// The daemon's metrics. Cheap to call from any thread; the hottest ones are a relaxed atomic addition.
 pub struct Metrics {
     registry: Registry,
-    messages: [IntCounter; 4],
-    message_bytes: [IntCounter; 4],
-    facts: [IntCounter; 4],
-    last_input: [Gauge; 4],
+    seats: Seats,
+    messages: [IntCounter; 5],
+    message_bytes: [IntCounter; 5],
+    facts: [IntCounter; 5],
+    last_input: [Gauge; 5],
     dropped: IntCounterVec,
     /// The engine's counters when last looked at.
     seen: Mutex<Vitals>,
@@ -67,6 +75,7 @@ pub struct Metrics {
     lag_seconds: Gauge,
     partitions_stopped: IntGauge,
     messages_lost: IntCounter,
+    repeats: IntCounter,
     watches: IntGaugeVec,
     verdicts: IntCounterVec,
     recommendations: IntCounterVec,
@@ -106,7 +115,11 @@ pub struct Metrics {
 
 impl Metrics {
     pub fn new() -> Metrics {
-        let new = Families::new();
+        Metrics::of(None)
+    }
+
+    fn of(seat: Option<&str>) -> Metrics {
+        let new = Families::new(seat);
         let messages = new.counters("messages_total", "Messages taken from the input topics.", &["kind"]);
         let bytes = new.counters("message_bytes_total", "Bytes of the messages taken, keys left out.", &["kind"]);
         let facts = new.counters("facts_total", "Samples, log lines, deployments and words decoded.", &["kind"]);
@@ -122,6 +135,7 @@ impl Metrics {
             places: Places::new(&new),
             lag_seconds: new.gauge("consumer_lag_seconds", "How far the latest message taken lies behind the clock."),
             messages_lost: new.counter("messages_lost_total", "Messages that retention took before they were read."),
+            repeats: new.counter("relayed_repeats_total", "Messages passed on to a lane that had them already."),
             partitions_stopped: new.int_gauge("partitions_stopped", "Partitions stopped for their dead letters."),
             watches: new.int_gauges("watches", "Deployments under watch.", &["phase"]),
             verdicts: new.counters("verdicts_total", "Verdicts, before anything was asked of the gate.", &["verdict"]),
@@ -168,6 +182,7 @@ impl Metrics {
             checkpoint_duration: new.gauge("checkpoint_duration_seconds", "How long the last checkpoint took."),
             checkpoint_pause: new.gauge("checkpoint_pause_seconds", "How long the last checkpoint stopped the stream."),
             checkpoint_failures: new.counter("checkpoint_failures_total", "Checkpoints that could not be written."),
+            seats: Seats::default(),
             registry: new.registry(),
         };
         metrics.start_at_zero();
@@ -360,6 +375,11 @@ impl Metrics {
         self.partitions_stopped.set(i64::try_from(partitions).unwrap_or(i64::MAX));
     }
 
+    /// A message was passed on to a lane that had it already.
+    pub fn repeated(&self) {
+        self.repeats.inc();
+    }
+
     pub fn set_ready(&self, is_ready: bool) {
         self.ready.set(i64::from(is_ready));
     }
@@ -394,10 +414,27 @@ impl Metrics {
         self.checkpoint_failures.inc();
     }
 
+    /// What a daemon counts is counted by seat from here on.
+    pub fn divide(&self) {
+        self.seats.divide();
+    }
+
+    /// The metrics of a seat, shown beside these.
+    pub fn seat(&self, name: &str) -> Arc<Metrics> {
+        let metrics = Arc::new(Metrics::of(Some(name)));
+        self.seats.add(name, metrics.clone());
+        metrics
+    }
+
+    /// This member sits there no longer.
+    pub fn forget_seat(&self, name: &str) {
+        self.seats.forget(name);
+    }
+
     /// Everything in Prometheus' text format 0.0.4.
     pub fn render(&self) -> String {
         let mut text = String::new();
-        match prometheus::TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
+        match prometheus::TextEncoder::new().encode_utf8(&self.seats.gather(self.registry.gather()), &mut text) {
             Ok(()) => text,
             Err(error) => format!("# metrics can't be shown: {error}\n"),
         }
@@ -422,6 +459,7 @@ fn index(kind: Kind) -> usize {
         Kind::Logs => 1,
         Kind::Deployments => 2,
         Kind::Control => 3,
+        Kind::Letters => 4,
     }
 }
 

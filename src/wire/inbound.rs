@@ -25,6 +25,8 @@ pub enum Kind {
     Logs,
     Deployments,
     Control,
+    /// What the seats of a fleet write to each other: `letters` reads them, and they hold no facts.
+    Letters,
 }
 
 /// Appends the message's facts, or takes none of it.
@@ -38,6 +40,7 @@ pub fn decode<'a>(kind: Kind, payload: &'a [u8], facts: &mut Vec<Fact<'a>>) -> R
         Kind::Logs => document::read::<logs::LogFields>(payload, facts),
         Kind::Deployments => document::read::<deployments::DeploymentFields>(payload, facts),
         Kind::Control => document::read::<control::ControlFields>(payload, facts),
+        Kind::Letters => Err(Rejected::new(RejectReason::UnsupportedFormat, "letters hold no facts")),
     };
     if taken.is_err() {
         facts.truncate(before);

@@ -67,7 +67,7 @@ fn it_comes_in_by_certificate_by_password_and_by_token() {
         provider.url,
         server.join("cert.pem").display()
     );
-    let scene = Scene::secured(&kafka, "by-token", &doors[2], by_token).with_state_topic(&kafka);
+    let scene = Scene::secured(&kafka, "by-token", &doors[2], by_token).with_state_topic(&kafka, 1);
     let mut needed = rights(&scene);
     for operation in [needed[0].2, needed[1].2] {
         // Of the state's topic, to read and to write.

@@ -76,9 +76,9 @@ impl Kafka {
     }
 
     /// One that keeps the latest record of each key, and compacts often.
-    pub fn create_compacted(&self, topic: &str) {
+    pub fn create_compacted(&self, topic: &str, partitions: usize) {
         let settings = [("cleanup.policy", "compact"), ("segment.ms", "5000"), ("min.cleanable.dirty.ratio", "0.01")];
-        self.create(&[(topic.to_owned(), 1)], &settings);
+        self.create(&[(topic.to_owned(), partitions)], &settings);
     }
 
     /// With one partition on these brokers, as indexes of `node`, of which the first leads; whoever of them is left

@@ -39,6 +39,8 @@ pub struct Scene {
     delivery: &'static str,
     /// More of `[state]`.
     state: String,
+    /// `[fleet]`.
+    fleet: String,
 }
 
 impl Scene {
@@ -59,15 +61,33 @@ impl Scene {
 
     /// The same, with the state in a topic.
     pub fn stateful(kafka: &Kafka, name: &str, properties: &'static str) -> Scene {
-        Scene::exactly_once(kafka, name, properties).with_state_topic(kafka)
+        Scene::exactly_once(kafka, name, properties).with_state_topic(kafka, 1)
     }
 
     /// The same scene with a topic for the state.
-    pub fn with_state_topic(mut self, kafka: &Kafka) -> Scene {
-        kafka.create_compacted(&self.topic("state"));
+    pub fn with_state_topic(mut self, kafka: &Kafka, partitions: usize) -> Scene {
+        kafka.create_compacted(&self.topic("state"), partitions);
         self.state = format!("topic = \"{}\"", self.topic("state"));
         self.configure("");
         self
+    }
+
+    /// A fleet of so many lanes, its state in a topic; each daemon is a `member` of it.
+    pub fn fleet(kafka: &Kafka, name: &str, lanes: usize, properties: &'static str) -> Scene {
+        let mut scene = Scene::exactly_once(kafka, name, properties).with_state_topic(kafka, lanes + 1);
+        kafka.create_topics(&[(scene.topic("lanes"), lanes + 1), (scene.topic("fleet"), 1)]);
+        scene.fleet = format!("lanes = {lanes}");
+        scene.configure("");
+        scene
+    }
+
+    /// A member's surroundings: the same group, a folder and an address of its own. `more` are lines of `[fleet]`.
+    pub fn member(&self, name: &str, more: &str) -> Scene {
+        let mut scene = self.beside(&format!("{}-{name}", self.name));
+        scene.group = self.group.clone();
+        scene.fleet = format!("{}\n{more}", self.fleet);
+        scene.configure("");
+        scene
     }
 
     /// The same, where the daemon comes in by a door of its own.
@@ -86,6 +106,7 @@ impl Scene {
             properties,
             delivery,
             state: String::new(),
+            fleet: String::new(),
         };
         kafka.create_topics(&TOPICS.map(|(kind, partitions)| (scene.topic(kind), partitions)));
         scene.configure("");
@@ -97,8 +118,8 @@ impl Scene {
         let (folder, http) = (scratch(group), SocketAddr::from(([127, 0, 0, 1], free_port())));
         let (name, brokers, door) = (self.name.clone(), self.brokers.clone(), self.door.clone());
         let (properties, delivery, group) = (self.properties.clone(), self.delivery, group.to_owned());
-        let state = self.state.clone();
-        let scene = Scene { name, group, brokers, door, folder, http, properties, delivery, state };
+        let (state, fleet) = (self.state.clone(), self.fleet.clone());
+        let scene = Scene { name, group, brokers, door, folder, http, properties, delivery, state, fleet };
         scene.configure("");
         scene
     }
@@ -126,7 +147,8 @@ impl Scene {
         self.http
     }
 
-    /// `metrics`, `logs`, `deployments`, `control`, `recommendations`, `audit`, `dead-letter`, `state`.
+    /// `metrics`, `logs`, `deployments`, `control`, `recommendations`, `audit`, `dead-letter`, `state`,
+    /// `lanes`, `fleet`.
     pub fn topic(&self, kind: &str) -> String {
         format!("{}.{kind}", self.name)
     }
@@ -183,6 +205,8 @@ control = ["{name}.control"]
 recommendations = "{name}.recommendations"
 audit = "{name}.audit"
 dead_letter = "{name}.dead-letter"
+lanes = "{name}.lanes"
+fleet = "{name}.fleet"
 
 [kafka.properties]
 # The group notices sooner that a killed member is gone.
@@ -193,6 +217,9 @@ dead_letter = "{name}.dead-letter"
 dir = "{state}"
 checkpoint_every = "1s"
 {more_state}
+
+[fleet]
+{fleet}
 
 [http]
 listen = "{http}"
@@ -212,6 +239,7 @@ level = "recommend"
             properties = self.properties,
             delivery = self.delivery,
             more_state = self.state,
+            fleet = self.fleet,
         )
     }
 }

@@ -85,7 +85,7 @@ fn killed_and_without_a_disk_it_learns_what_it_would_have_learned() {
 #[test]
 fn killed_and_without_a_disk_at_least_once_says_the_same_with_the_same_ids() {
     let (input, _) = Input::shared();
-    let scene = Scene::with_properties(Kafka::shared(), "state-again", PROPERTIES).with_state_topic(Kafka::shared());
+    let scene = Scene::with_properties(Kafka::shared(), "state-again", PROPERTIES).with_state_topic(Kafka::shared(), 1);
     input.write(&scene);
     let mut noise = Noise::new("at least once");
     let mut taken = Vec::new();
@@ -121,7 +121,7 @@ fn without_a_disk_a_message_breaks_the_daemon_once() {
         let kafka = Kafka::shared();
         let scene = match exactly_once {
             true => Scene::stateful(kafka, "state-poison-once", ""),
-            false => Scene::new(kafka, "state-poison").with_state_topic(kafka),
+            false => Scene::new(kafka, "state-poison").with_state_topic(kafka, 1),
         };
         let start = || {
             let config = Config::load(Some(&scene.config())).expect("the scene's settings are valid");
@@ -217,7 +217,7 @@ fn a_state_from_a_directory_moves_to_the_topic() {
     scene.write("logs", &bad_lines());
     wait_for("the dead letters", LIMIT, || (scene.read("dead-letter").len() == BAD).then_some(()));
     daemon.stop();
-    let scene = scene.with_state_topic(Kafka::shared());
+    let scene = scene.with_state_topic(Kafka::shared(), 1);
     let daemon = Daemon::start(&scene);
     scene.write("logs", &[Draft::bytes(now_ms(), "one more")]);
     wait_for("one more dead letter", LIMIT, || (scene.read("dead-letter").len() > BAD).then_some(()));
@@ -230,7 +230,7 @@ fn a_state_from_a_directory_moves_to_the_topic() {
 /// What the topic holds.
 fn recovered(scene: &Scene) -> Recovered {
     let config = Config::load(Some(&scene.config())).expect("the scene's settings are valid");
-    let mut reader = Reader::new(&config.kafka, Topic::new(&scene.topic("state"), scene.group())).expect("valid");
+    let mut reader = Reader::new(&config.kafka, Topic::new(&scene.topic("state"), 0, scene.group())).expect("valid");
     wait_for("the state to be read", LIMIT, || reader.read().is_ok_and(|done| done).then_some(()));
     let (_, found, _) = reader.finish();
     match found {

@@ -2,8 +2,8 @@
 //!
 //! All records of a cut go out in one Kafka transaction, with whatever else belongs to it, so a reader of what is
 //! committed finds the state of exactly one cut. Only services that were changed since the cut before are written; the
-//! last record counts and sums up all that there must be. Everything is in partition 0, so that the latest record of a
-//! key is the one with the highest offset. Beginning and committing the transaction is the publisher's affair. A note
+//! last record counts and sums up all that there must be. Everything is in one partition, so that the latest record of
+//! a key is the one with the highest offset. Beginning and committing the transaction is the publisher's affair. A note
 //! lies beside them that is written when there can be no cut any more.
 
 mod note;
@@ -29,6 +29,7 @@ struct Holding {
 /// The topic's records of one state.
 pub struct Topic {
     name: String,
+    partition: i32,
     /// What keys begin with: several states share a topic.
     prefix: String,
     carrier: Option<Carrier>,
@@ -44,9 +45,10 @@ pub struct Topic {
 
 impl Topic {
     /// For the state whose keys begin with this prefix.
-    pub fn new(name: &str, prefix: &str) -> Topic {
+    pub fn new(name: &str, partition: i32, prefix: &str) -> Topic {
         Topic {
             name: name.to_owned(),
+            partition,
             prefix: prefix.to_owned(),
             carrier: None,
             held: Holding::default(),
@@ -106,6 +108,10 @@ impl Topic {
         Ok(Written { bytes, crc: digest as u32 })
     }
 
+    fn place(&self) -> (&str, i32) {
+        (&self.name, self.partition)
+    }
+
     /// The transaction of the last cut was committed.
     pub fn stands(&mut self) {
         if let Some(pending) = self.pending.take() {
@@ -131,7 +137,7 @@ impl Sending<'_> {
         for chunk in 0..chunks {
             let value = parts::record(self.sequence, chunk, chunks, body);
             self.bytes += value.len() as u64;
-            self.carrier.send(&self.topic.name, &part(chunk).key(&self.topic.prefix), Some(&value))?;
+            self.carrier.send(self.topic.place(), &part(chunk).key(&self.topic.prefix), Some(&value))?;
         }
         Ok(Entry { chunks, crc: crc32fast::hash(body) })
     }
@@ -143,7 +149,7 @@ impl Sending<'_> {
         let services = self.topic.held.services.iter();
         let services = services.flat_map(|(name, entry)| (0..entry.chunks).map(|chunk| Part::Service(*name, chunk)));
         for part in stale.chain(heads).chain(services).filter(|part| !holding.has(*part)) {
-            self.carrier.send(&self.topic.name, &part.key(&self.topic.prefix), None)?;
+            self.carrier.send(self.topic.place(), &part.key(&self.topic.prefix), None)?;
         }
         Ok(())
     }

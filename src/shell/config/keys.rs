@@ -6,7 +6,10 @@
 use super::form::{self, DIRECTIONS};
 use super::section::{Render, Section};
 use super::windows;
-use super::{Config, Control, ControlKey, DeadLetters, DeliveryMode, Http, Kafka, Log, PastDeployments, State, Topics};
+use super::{
+    Config, Control, ControlKey, DeadLetters, DeliveryMode, Fleet, Http, Kafka, Log, PastDeployments, Rekey, State,
+    Topics,
+};
 use crate::engine::effect::Automation;
 use crate::engine::policy::{
     AccuracyPolicy, ApprovalRule, AutomationRule, Bar, Caution, DetectionPolicy, EarningPolicy, GatePolicy, Glob,
@@ -16,10 +19,15 @@ use crate::engine::time::Span;
 use crate::shell::tokens;
 use ed25519_dalek::VerifyingKey;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 /// Rules are tried in turn for every new signal, so that a thousand cost microseconds each time.
 const RULES_MAX: usize = 1_000;
 const CAUTIONS: &[(&str, Caution)] = &[("name", Caution::Name), ("escalate", Caution::Escalate)];
+/// Each has three Kafka clients where it sits.
+const LANES_MAX: u64 = 256;
+/// Less than a consumer may take between two polls.
+const GIVE_UP: RangeInclusive<Span> = Span(10 * SECOND.0)..=Span::minutes(4);
 const SECOND: Span = Span::seconds(1);
 const WEEK: Span = Span(7 * Span::DAY.0);
 
@@ -27,8 +35,10 @@ const WEEK: Span = Span(7 * Span::DAY.0);
 pub fn config(mut root: Section) -> Config {
     let defaults = Config::default();
     let kafka = kafka(root.section("kafka"), defaults.kafka);
+    let state = state(root.section("state"), defaults.state, &kafka.topics);
     let config = Config {
-        state: state(root.section("state"), defaults.state, &kafka.topics),
+        fleet: fleet(root.section("fleet"), defaults.fleet, &state),
+        state,
         kafka,
         dead_letters: dead_letters(root.section("dead_letters"), defaults.dead_letters),
         control: control(root.section("control"), defaults.control),
@@ -71,6 +81,8 @@ fn topics(mut section: Section, defaults: Topics) -> Topics {
         recommendations: section.read("recommendations", defaults.recommendations, form::topic),
         audit: section.read("audit", defaults.audit, form::topic),
         dead_letter: section.read("dead_letter", defaults.dead_letter, form::topic),
+        lanes: section.read("lanes", defaults.lanes, form::topic),
+        fleet: section.read("fleet", defaults.fleet, form::topic),
     };
     if topics.deployments.is_empty() {
         section.wrong("deployments", "expected at least one topic: without deployments there is nothing to watch");
@@ -87,6 +99,8 @@ fn topics(mut section: Section, defaults: Topics) -> Topics {
         ("recommendations", std::slice::from_ref(&topics.recommendations)),
         ("audit", std::slice::from_ref(&topics.audit)),
         ("dead_letter", std::slice::from_ref(&topics.dead_letter)),
+        ("lanes", std::slice::from_ref(&topics.lanes)),
+        ("fleet", std::slice::from_ref(&topics.fleet)),
     ];
     for (key, names) in lists {
         for name in names {
@@ -157,6 +171,7 @@ fn state(mut section: Section, defaults: State, topics: &Topics) -> State {
     let state = State {
         dir: section.read("dir", defaults.dir, form::path),
         topic: section.optional("topic", form::topic),
+        partition: defaults.partition,
         checkpoint_every: section.read(
             "checkpoint_every",
             defaults.checkpoint_every,
@@ -164,13 +179,28 @@ fn state(mut section: Section, defaults: State, topics: &Topics) -> State {
         ),
     };
     let inputs = [&topics.metrics, &topics.logs, &topics.deployments, &topics.control];
-    let outputs = [&topics.recommendations, &topics.audit, &topics.dead_letter];
+    let outputs = [&topics.recommendations, &topics.audit, &topics.dead_letter, &topics.lanes, &topics.fleet];
     let is_taken = |name: &&String| inputs.into_iter().flatten().chain(outputs).any(|other| other == *name);
     if let Some(name) = state.topic.as_ref().filter(is_taken) {
         section.wrong("topic", &format!("expected a topic of its own; found {name:?}, which stands in kafka.topics"));
     }
     section.done();
     state
+}
+
+fn fleet(mut section: Section, defaults: Fleet, state: &State) -> Fleet {
+    let rekey: &[_] = &[("auto", Rekey::Auto), ("always", Rekey::Always), ("never", Rekey::Never)];
+    let fleet = Fleet {
+        lanes: section.read("lanes", u64::from(defaults.lanes), form::count(1..=LANES_MAX)) as u32,
+        rekey: section.read("rekey", defaults.rekey, form::one_of(rekey)),
+        member: section.optional("member", form::name),
+        give_up: section.read("give_up", defaults.give_up, form::duration(GIVE_UP)),
+    };
+    if fleet.lanes > 1 && state.topic.is_none() {
+        section.wrong("lanes", "expected a state.topic with more than one: whoever takes over a lane goes on from it");
+    }
+    section.done();
+    fleet
 }
 
 fn http(mut section: Section, defaults: Http) -> Http {
@@ -407,6 +437,17 @@ impl Render for Format {
 impl Render for VerifyingKey {
     fn render(&self) -> String {
         self.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl Render for Rekey {
+    fn render(&self) -> String {
+        match self {
+            Rekey::Auto => "auto",
+            Rekey::Always => "always",
+            Rekey::Never => "never",
+        }
+        .to_owned()
     }
 }
 

@@ -216,6 +216,12 @@ fn values_out_of_range_or_form() {
             "kafka.properties.sasl.password: expected a string, a number or a boolean; found ***"
         }),
         ("[state]\ndir = \"\"", "state.dir: expected a path; found \"\""),
+        ("[fleet]\nlanes = 3", {
+            "fleet.lanes: expected a state.topic with more than one: whoever takes over a lane goes on from it"
+        }),
+        ("[kafka.topics]\nfleet = \"logs\"", {
+            "kafka.topics.fleet: expected a topic named nowhere else; found \"logs\", which stands in logs too"
+        }),
     ] {
         mistakes(text, &[], &[expected]);
     }

@@ -101,6 +101,9 @@ impl Listener {
             let mut partitions = self.partitions();
             for element in list.elements() {
                 let Some(kind) = self.topics.kind(element.topic()) else { continue };
+                if !self.topics.reads(element.topic(), element.partition()) {
+                    continue;
+                }
                 let group = group.find_partition(element.topic(), element.partition());
                 let group = group.and_then(|committed| committed.offset().to_raw()).filter(|next| *next >= 0);
                 // An invalid offset means: the group's committed one, else what `auto.offset.reset` says.

@@ -23,6 +23,8 @@ pub struct Partition {
     pub topic: Arc<str>,
     pub number: i32,
     pub kind: Kind,
+    /// Its messages are passed on by others, so that not all of its offsets come.
+    pub relayed: bool,
     pub polled: Next,
     pub stepped: Next,
     pub acknowledged: Next,
@@ -51,12 +53,26 @@ impl Next {
 }
 
 impl Partition {
-    fn new(topic: Arc<str>, number: i32, kind: Kind, next: i64) -> Partition {
+    fn new(topic: Arc<str>, number: i32, kind: Kind, relayed: bool, next: i64) -> Partition {
         let at = || Next(AtomicI64::new(next));
         let (polled, stepped, acknowledged, remembered) = (at(), at(), at(), at());
         let (committed, last) = (Next(AtomicI64::new(UNKNOWN)), AtomicI64::new(Time::MIN.0));
         let (tally, epoch, cut) = (Tally::default(), Next(AtomicI64::new(UNKNOWN)), Next(AtomicI64::new(UNKNOWN)));
-        Partition { topic, number, kind, polled, stepped, acknowledged, remembered, committed, tally, epoch, cut, last }
+        Partition {
+            topic,
+            number,
+            kind,
+            relayed,
+            polled,
+            stepped,
+            acknowledged,
+            remembered,
+            committed,
+            tally,
+            epoch,
+            cut,
+            last,
+        }
     }
 
     /// A message was polled that a leader of this epoch took. One that comes again was taken by an earlier leader or by
@@ -108,6 +124,8 @@ pub struct Partitions {
     slots: BTreeMap<(Arc<str>, i32), Slot>,
     assigned: Vec<Slot>,
     changes: Vec<Change>,
+    /// What is known of a partition goes with it: another member may have read on meanwhile.
+    pub forgetful: bool,
 }
 
 impl Partitions {
@@ -124,6 +142,10 @@ impl Partitions {
 
     pub fn get(&self, slot: Slot) -> &Arc<Partition> {
         &self.all[slot]
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Partition>> {
+        self.all.iter()
     }
 
     pub fn assigned(&self) -> impl Iterator<Item = (Slot, &Arc<Partition>)> {
@@ -167,6 +189,9 @@ impl Partitions {
     pub fn revoke(&mut self, topic: &str, number: i32) {
         if let Some(slot) = self.slot(topic, number) {
             self.assigned.retain(|assigned| *assigned != slot);
+            if self.forgetful {
+                self.forget(slot);
+            }
             self.changes.push(Change::Revoked(slot));
         }
     }
@@ -214,9 +239,28 @@ impl Partitions {
         known.map(|partition| ((partition.topic.clone(), partition.number), partition.acknowledged.get())).collect()
     }
 
+    /// A partition whose messages are passed on by others; made if need be.
+    pub fn relayed(&mut self, topic: &str, number: i32, kind: Kind) -> Slot {
+        let key = (Arc::from(topic), number);
+        let slot = match self.slots.get(&key) {
+            Some(slot) => *slot,
+            None => self.add(key.0.clone(), number, kind, UNKNOWN),
+        };
+        if !self.all[slot].relayed {
+            let next = self.all[slot].stepped.get();
+            self.all[slot] = Arc::new(Partition::new(key.0, number, kind, true, next));
+        }
+        slot
+    }
+
+    fn forget(&mut self, slot: Slot) {
+        let Partition { topic, number, kind, relayed, .. } = &*self.all[slot];
+        self.all[slot] = Arc::new(Partition::new(topic.clone(), *number, *kind, *relayed, UNKNOWN));
+    }
+
     fn add(&mut self, topic: Arc<str>, number: i32, kind: Kind, next: i64) -> Slot {
         let slot = self.all.len();
-        self.all.push(Arc::new(Partition::new(topic.clone(), number, kind, next)));
+        self.all.push(Arc::new(Partition::new(topic.clone(), number, kind, false, next)));
         self.slots.insert((topic, number), slot);
         slot
     }
@@ -285,7 +329,7 @@ mod tests {
 
     #[test]
     fn only_what_a_later_leader_took_in_the_same_place_is_another_message() {
-        let partition = Partition::new("metrics".into(), 0, Kind::Metrics, UNKNOWN);
+        let partition = Partition::new("metrics".into(), 0, Kind::Metrics, false, UNKNOWN);
         let poll = |offset: i64, epoch: i64| {
             partition.see(offset, epoch);
             partition.polled.set(offset + 1);

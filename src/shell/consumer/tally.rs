@@ -4,6 +4,7 @@
 //! are as many as these counts together. Counted since the process started.
 
 use crate::engine::Vitals;
+use crate::shell::pump::Contents;
 use crate::wire::inbound::Kind;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,12 +17,14 @@ words! {
         Late = "late",
         Ahead = "ahead",
         Overflow = "overflow",
+        /// Another lane's to look after.
+        Filtered = "filtered",
         /// A whole message.
         DeadLetter = "dead_letter",
     }
 }
 
-/// One partition's counts, 56 bytes.
+/// One partition's counts, 64 bytes.
 #[derive(Debug, Default)]
 pub struct Tally {
     messages: AtomicU64,
@@ -29,18 +32,21 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Notes a message that gave so many facts, by what the engine has counted while it took them.
-    pub fn note(&self, kind: Kind, facts: usize, is_dead_letter: bool, before: &Vitals, after: &Vitals) {
+    /// Notes a message with these contents, by what the engine has counted while it took them.
+    pub fn note(&self, kind: Kind, contents: Contents, before: &Vitals, after: &Vitals) {
         self.messages.fetch_add(1, Ordering::Relaxed);
         for (fate, count) in Fate::ALL.iter().zip(&self.fates) {
             let more = match fate {
-                Fate::Applied if matches!(kind, Kind::Deployments | Kind::Control) => facts as u64,
+                Fate::Applied if matches!(kind, Kind::Deployments | Kind::Control | Kind::Letters) => {
+                    contents.facts as u64
+                }
                 Fate::Applied => after.applied - before.applied,
                 Fate::Duplicate => after.dropped_duplicate - before.dropped_duplicate,
                 Fate::Late => after.dropped_late - before.dropped_late,
                 Fate::Ahead => after.dropped_ahead - before.dropped_ahead,
                 Fate::Overflow => after.dropped_overflow - before.dropped_overflow,
-                Fate::DeadLetter => u64::from(is_dead_letter),
+                Fate::Filtered => contents.filtered as u64,
+                Fate::DeadLetter => u64::from(contents.is_refused),
             };
             count.fetch_add(more, Ordering::Relaxed);
         }
@@ -64,10 +70,10 @@ mod tests {
         let tally = Tally::default();
         let before = Vitals { applied: 5, dropped_late: 1, ..Vitals::default() };
         let after = Vitals { applied: 7, dropped_late: 2, dropped_overflow: 3, ..Vitals::default() };
-        tally.note(Kind::Metrics, 6, false, &before, &after);
-        tally.note(Kind::Metrics, 0, true, &after, &after);
-        tally.note(Kind::Control, 4, false, &after, &after);
+        tally.note(Kind::Metrics, Contents { facts: 9, filtered: 3, is_refused: false }, &before, &after);
+        tally.note(Kind::Metrics, Contents { is_refused: true, ..Contents::default() }, &after, &after);
+        tally.note(Kind::Control, Contents { facts: 4, ..Contents::default() }, &after, &after);
         let counts: Vec<u64> = tally.fates().map(|(_, count)| count).collect();
-        assert_eq!((tally.messages(), counts), (3, vec![6, 0, 1, 0, 3, 1]));
+        assert_eq!((tally.messages(), counts), (3, vec![6, 0, 1, 0, 3, 3, 1]));
     }
 }

@@ -353,10 +353,10 @@ impl Carrier {
     ///
     /// # Errors
     /// The transaction can't go on.
-    pub fn send(&self, topic: &str, key: &str, value: Option<&[u8]>) -> Result<(), KafkaError> {
+    pub fn send(&self, (topic, partition): (&str, i32), key: &str, value: Option<&[u8]>) -> Result<(), KafkaError> {
         // One partition, so that a reader finds the records of a key in the order in which they were written.
         let mut record: BaseRecord<'_, str, [u8], usize> =
-            BaseRecord::with_opaque_to(topic, usize::MAX).key(key).partition(0);
+            BaseRecord::with_opaque_to(topic, usize::MAX).key(key).partition(partition);
         record.payload = value;
         record.timestamp = Some(wall().0);
         loop {

@@ -39,6 +39,7 @@ impl Summary {
             Cause::Effect(Effect::Recommend(_)) => self.recommendations += 1,
             Cause::Effect(_) => self.audit += 1,
             Cause::DeadLetter(_) => self.dead_letters += 1,
+            Cause::Letter => {}
         }
     }
 }

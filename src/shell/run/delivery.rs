@@ -161,7 +161,7 @@ impl Delivery {
         if let Cause::Effect(effect) = cause {
             self.metrics.observe_effect(effect);
         }
-        if self.clock == Clock::Wall {
+        if self.clock == Clock::Wall && !matches!(cause, Cause::Letter) {
             self.metrics.published((wall() - at).as_seconds());
         }
     }

@@ -4,6 +4,8 @@
 //! backlog it waits its turn in `align`. Nothing is published or committed here, so whatever a batch has stepped is not
 //! remembered yet.
 
+mod relayed;
+
 use super::circuit::Circuit;
 use super::stepper::Stepper;
 use crate::engine::event::Fact;
@@ -15,10 +17,12 @@ use crate::shell::consumer::partitions::{Change, Partition, UNKNOWN};
 use crate::shell::consumer::{Consumer, Polled};
 use crate::shell::pump::{Outgoing, Pump, Taken};
 use crate::shell::telemetry::{KafkaTrouble, Metrics};
+use crate::shell::topics::Topics;
 use crate::wire::inbound::{Kind, SIGNATURE};
 use rdkafka::Message;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers};
+use relayed::Relayed;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -41,6 +45,8 @@ pub struct Intake {
     stepper: Stepper,
     /// Not told yet.
     gaps: Vec<Gap>,
+    /// Of a lane whose metrics and logs are passed on to it.
+    relayed: Option<Relayed>,
     clock: Clock,
     metrics: Arc<Metrics>,
     began: Instant,
@@ -71,7 +77,8 @@ impl Intake {
         metrics: Arc<Metrics>,
     ) -> Intake {
         let (align, circuit, gaps) = (Align::default(), Circuit::new(limits), Vec::new());
-        Intake { consumer, align, circuit, stepper, gaps, clock, metrics, began: Instant::now(), joined: false }
+        let (relayed, began, joined) = (None, Instant::now(), false);
+        Intake { consumer, align, circuit, stepper, gaps, relayed, clock, metrics, began, joined }
     }
 
     /// Takes what there is, waiting at most so long for the first message.
@@ -79,6 +86,14 @@ impl Intake {
     /// # Errors
     /// Only what the client can't recover from.
     pub fn batch(&mut self, pump: &mut Pump, wait: Duration, out: &mut Vec<Outgoing>) -> Result<Batch, KafkaError> {
+        let batch = self.take_batch(pump, wait, out)?;
+        if let Some(relayed) = &self.relayed {
+            relayed.settle(&self.align);
+        }
+        Ok(batch)
+    }
+
+    fn take_batch(&mut self, pump: &mut Pump, wait: Duration, out: &mut Vec<Outgoing>) -> Result<Batch, KafkaError> {
         let begun = Instant::now();
         let mut batch = Batch::default();
         loop {
@@ -110,8 +125,32 @@ impl Intake {
         if self.follow_rebalance() {
             self.pause_all();
         }
+        self.buffer()
+    }
+
+    /// Takes nothing either, but lets every partition show its next message.
+    pub fn look_ahead(&mut self) -> Result<(), KafkaError> {
+        self.follow_rebalance();
+        self.buffer()?;
+        self.ease();
+        Ok(())
+    }
+
+    /// The moment of the next message, as far as any waits.
+    pub fn next_at(&self) -> Option<Time> {
+        self.align.next_at()
+    }
+
+    fn buffer(&mut self) -> Result<(), KafkaError> {
         match self.consumer.poll(Duration::ZERO) {
             Polled::Message(slot, ..) if self.circuit.is_stopped(slot) => Ok(()),
+            Polled::Message(_, partition, message) if self.relayed.is_some() && partition.kind == Kind::Letters => {
+                if let Some(relayed) = &mut self.relayed {
+                    let told = (self.clock, &mut self.gaps);
+                    relayed.take(&self.consumer, &mut self.align, &partition, &message, told);
+                }
+                Ok(())
+            }
             Polled::Message(slot, partition, message) => {
                 self.gaps.extend(gap(&self.consumer, &partition, &message, self.clock));
                 let waiting = owned(&partition, &message, self.clock);
@@ -133,6 +172,34 @@ impl Intake {
         self.consumer.resume(self.consumer.assigned().iter().map(|(slot, _)| *slot));
         self.consumer.pause(self.align.paused());
         self.consumer.pause(self.circuit.stopped());
+    }
+
+    /// From here on metrics and logs are passed on to this lane by others.
+    pub fn expect_relayed(&mut self, topics: Arc<Topics>, lanes: u32) {
+        let metrics = self.metrics.clone();
+        self.relayed = Some(Relayed::new((topics, lanes), metrics, &self.consumer, &mut self.align));
+    }
+
+    /// The moment before which nothing more is to come, as far as that is known; `wall` where all is at its end.
+    pub fn silent_until(&self, wall: Time) -> Option<Time> {
+        if self.relayed.is_none() {
+            return Some(wall).filter(|_| self.is_idle());
+        }
+        let upto = self.align.upto(|slot| self.consumer.is_at_end(slot))?;
+        (upto <= wall || self.consumer.pulse().is_silence_real()).then_some(upto.min(wall))
+    }
+
+    /// How far each partition was read in order: its next offset, and the moment before which it has nothing more. Of
+    /// one at its end that is `wall`, or, where nobody can tell by now, `now`, up to which it was.
+    pub fn progress(&self, wall: Time, now: Time) -> Vec<(Arc<Partition>, Option<Time>)> {
+        let is_real = self.consumer.pulse().is_silence_real();
+        let upto = |slot: Slot, partition: &Partition| match self.align.first(slot) {
+            Some(first) => Some(first),
+            None if self.circuit.is_stopped(slot) => Some(wall),
+            None if self.consumer.at_end(partition) => Some(if is_real { wall } else { now }),
+            None => Some(Time(partition.last.load(Ordering::Relaxed))).filter(|last| *last > Time::MIN),
+        };
+        self.consumer.assigned().iter().map(|(slot, each)| (each.clone(), upto(*slot, each))).collect()
     }
 
     /// Whether every partition is at its end and nothing waits, and the brokers are there to tell.
@@ -157,6 +224,12 @@ impl Intake {
         let consumer = &self.consumer;
         match consumer.poll(wait) {
             Polled::Message(slot, ..) if self.circuit.is_stopped(slot) => {}
+            Polled::Message(_, source, message) if self.relayed.is_some() && source.kind == Kind::Letters => {
+                if let Some(relayed) = &mut self.relayed {
+                    let told = (self.clock, &mut self.gaps);
+                    relayed.take(consumer, &mut self.align, &source, &message, told);
+                }
+            }
             Polled::Message(slot, partition, message) => {
                 // Before anything else is stepped: else silence would be held against somebody in the meantime.
                 self.gaps.extend(gap(consumer, &partition, &message, self.clock));
@@ -189,7 +262,10 @@ impl Intake {
             Polled::End(number) => {
                 // The client names no topic: any partition of this number may be meant that is at its end by the
                 // watermarks, or whose last messages still wait here. Only where there is none, the missing one is.
-                let numbered = |slot: &Slot| consumer.partition(*slot).number == number;
+                let numbered = |slot: &Slot| {
+                    let partition = consumer.partition(*slot);
+                    partition.number == number && !partition.relayed
+                };
                 let missing: Vec<Slot> = self.align.missing().filter(numbered).collect();
                 let assigned = consumer.assigned().iter().map(|(slot, _)| *slot).filter(numbered);
                 let mut others = assigned.filter(|slot| !missing.contains(slot));
@@ -313,6 +389,10 @@ impl Intake {
                 Change::Assigned(slot) => {
                     assigned.push(slot);
                     let partition = self.consumer.partition(slot);
+                    if self.relayed.is_some() && partition.kind == Kind::Letters {
+                        // What it carries is put in other places.
+                        continue;
+                    }
                     self.align.assign(slot, partition.topic.clone(), partition.number);
                 }
                 Change::Revoked(slot) => {
@@ -406,5 +486,6 @@ fn owned(partition: &Partition, message: &BorrowedMessage, clock: Clock) -> Wait
         key: message.key().map(<[u8]>::to_vec),
         payload: message.payload().unwrap_or_default().to_vec(),
         signature: signature(partition, message).map(<[u8]>::to_vec),
+        carried: None,
     }
 }

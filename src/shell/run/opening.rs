@@ -65,7 +65,7 @@ pub fn open(
         waiting.pass(transactions.trouble())?;
     }
     health.set(NotReady::AuthenticationFailed, false);
-    let mut reader = Reader::new(&config.kafka, Topic::new(topic, group))?;
+    let mut reader = Reader::new(&config.kafka, Topic::new(topic, config.state.partition, group))?;
     loop {
         match reader.read() {
             Ok(true) => break,

@@ -85,6 +85,9 @@ impl Report {
             total += lag;
             self.metrics.set_lag(&partition.topic, partition.number, i64::try_from(lag).unwrap_or(i64::MAX));
         }
+        for partition in intake.consumer.relayed() {
+            self.metrics.observe_partition(&partition.topic, partition.number, &partition.stages(), &partition.tally);
+        }
         let behind = self.clock == Clock::Wall && total > 0 && now > Time::MIN;
         self.metrics.set_lag_seconds(if behind { (wall() - now).as_seconds() } else { 0.0 });
     }

@@ -9,7 +9,7 @@ use super::intake::Batch;
 use crate::shell::consumer::Consumer;
 use crate::shell::consumer::partitions::{Partition, UNKNOWN};
 use crate::shell::poison::Poison;
-use crate::shell::pump::{Cause, Outgoing, Pump, Taken};
+use crate::shell::pump::{Cause, Contents, Outgoing, Pump, Taken};
 use crate::shell::telemetry::Metrics;
 use crate::wire::inbound::{RejectReason, Rejected};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -56,31 +56,28 @@ impl Stepper {
         }
         let before = out.len();
         let vitals = pump.engine().vitals();
-        let facts = self.pump(taken, pump, out);
+        let contents = self.pump(taken, pump, out);
         let metrics = &self.metrics;
         metrics.took(taken.kind, taken.payload.len());
-        metrics.decoded(taken.kind, facts);
-        let mut is_dead_letter = false;
+        metrics.decoded(taken.kind, contents.facts);
         for outgoing in &out[before..] {
             if let Cause::DeadLetter(reason) = outgoing.cause {
                 metrics.dead_lettered(taken.kind, reason.word());
-                is_dead_letter = true;
             }
         }
-        partition.tally.note(taken.kind, facts, is_dead_letter, &vitals, &pump.engine().vitals());
+        partition.tally.note(taken.kind, contents, &vitals, &pump.engine().vitals());
         partition.stepped.set(taken.offset + 1);
         batch.messages += 1;
         batch.bytes += taken.payload.len();
-        Some(is_dead_letter)
+        Some(contents.is_refused)
     }
 
-    fn pump(&mut self, taken: &Taken, pump: &mut Pump, out: &mut Vec<Outgoing>) -> usize {
+    fn pump(&mut self, taken: &Taken, pump: &mut Pump, out: &mut Vec<Outgoing>) -> Contents {
         let Taken { topic, partition, offset, .. } = *taken;
         if self.poison.is_known(topic, partition, offset) {
             let rejected = Rejected::new(RejectReason::Poison, "it broke the daemon when it was taken before");
             tracing::error!(topic, partition, offset, "left out: it broke the daemon before; please report it");
-            pump.refuse(taken, &rejected, out);
-            return 0;
+            return pump.refuse(taken, &rejected, out);
         }
         // Nothing of what a panic leaves half done is used again: the daemon ends.
         let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -90,7 +87,7 @@ impl Stepper {
             pump.take(taken, out)
         }));
         match outcome {
-            Ok(facts) => facts,
+            Ok(contents) => contents,
             Err(panic) if pump.is_ticking() => {
                 tracing::error!("a tick broke the daemon, whatever is read next: please report this as a defect");
                 resume_unwind(panic)
@@ -121,6 +118,8 @@ fn place(consumer: &Consumer, partition: &Partition, offset: i64) -> Place {
     let expected = partition.stepped.get();
     match offset {
         _ if expected == UNKNOWN || offset == expected => Place::Next,
+        _ if partition.relayed && offset > expected => Place::Next,
+        _ if partition.relayed => Place::Again,
         _ if offset > expected => Place::Ahead,
         _ if partition.is_cut(offset) => Place::Anew,
         _ => match consumer.watermarks(partition) {

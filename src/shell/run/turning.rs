@@ -140,21 +140,22 @@ impl Turning {
             return self.remember();
         }
         let begun = Instant::now();
-        let wait = if self.memory.is_busy() { WAIT_BRIEFLY } else { WAIT };
+        // Others wait for what a seat has to answer.
+        let is_brief = self.memory.is_busy() || self.pump.is_seated();
+        let wait = if is_brief { WAIT_BRIEFLY } else { WAIT };
         let batch = self.intake.batch(&mut self.pump, wait, &mut self.out)?;
-        let mut ticks = 0;
-        if batch.messages == 0
-            && let Some(until) = self.clock.idle_until()
-            && self.intake.is_idle()
-        {
-            ticks = self.pump.tick_until(until, &mut self.out);
+        let idle_until = self.clock.idle_until().filter(|_| batch.messages == 0);
+        let silent_until = idle_until.and_then(|wall| self.intake.silent_until(wall));
+        let ticks = self.pump.attend(silent_until, &mut self.out);
+        if self.pump.is_abandoned() {
+            return Ok(Delivered::Unfinished);
         }
         if batch.messages > 0 || ticks > 0 {
             self.memory.changed();
         }
         let mut delivered = match self.mode {
             DeliveryMode::AtLeastOnce => self.publish()?,
-            DeliveryMode::ExactlyOnce => self.gather(),
+            DeliveryMode::ExactlyOnce => self.tell_and_gather()?,
         };
         if delivered != Delivered::Unfinished {
             delivered = self.remember()?;
@@ -180,6 +181,15 @@ impl Turning {
             self.committed = Instant::now();
         }
         Ok(delivered)
+    }
+
+    /// Letters go out at once; they may come twice, and what follows from them is said once all the same.
+    fn tell_and_gather(&mut self) -> Result<Delivered, RunError> {
+        let mut letters: Vec<Outgoing> = self.out.extract_if(.., |outgoing| outgoing.is_letter()).collect();
+        match self.delivery.deliver(&mut self.intake, &mut letters)? {
+            Delivered::All { .. } => Ok(self.gather()),
+            other => Ok(other),
+        }
     }
 
     fn gather(&mut self) -> Delivered {

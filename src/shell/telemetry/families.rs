@@ -20,8 +20,13 @@ const CONSTANT: &str = "names and labels are constants, each used once; a test m
 pub struct Families(Registry);
 
 impl Families {
-    /// With what was built, and the process' own metrics (`process_*`) where the system tells them.
-    pub fn new() -> Families {
+    /// Of a seat of a fleet, with its name on each; else with what was built, and the process' own metrics
+    /// (`process_*`) where the system tells them.
+    pub fn new(seat: Option<&str>) -> Families {
+        if let Some(seat) = seat {
+            let labels = [("seat".to_owned(), seat.to_owned())].into();
+            return Families(Registry::new_custom(None, Some(labels)).expect(CONSTANT));
+        }
         let registry = Registry::new();
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self())).expect(CONSTANT);

@@ -33,6 +33,7 @@ impl Note {
     /// The brokers do not take it, or not in time.
     pub fn write(&self, text: &str) -> Result<(), KafkaError> {
         let key = Part::Note.key(&self.config.kafka.group);
-        publisher::publish_alone(&self.config.kafka, &self.metrics, (&self.topic, &key), text.as_bytes(), WITHIN)
+        let place = (&*self.topic, self.config.state.partition, &*key);
+        publisher::publish_alone(&self.config.kafka, &self.metrics, place, text.as_bytes(), WITHIN)
     }
 }

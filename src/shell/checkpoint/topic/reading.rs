@@ -132,7 +132,7 @@ impl Reader {
             _ => return Err(Unread::Missing(name.clone())),
         }
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(name, 0, Offset::Beginning)?;
+        list.add_partition_offset(name, self.topic.partition, Offset::Beginning)?;
         self.client.assign(&list)?;
         self.assigned = true;
         Ok(())

@@ -1,0 +1,174 @@
+//! Several daemons that share the work: they say what one says, whoever of them comes, goes or is killed.
+
+use std::collections::BTreeSet;
+
+use crate::checker::{assert_once, assert_same};
+use crate::clock::wait_for;
+use crate::daemon::Daemon;
+use crate::exactly_once::{BAD, bad_lines};
+use crate::input::{Input, LIMIT, Said};
+use crate::kafka::Kafka;
+use crate::scene::Scene;
+use crate::traffic::MINUTE;
+
+const MEMBERS: usize = 3;
+const LANES: usize = 5;
+
+/// The seats that a member sits on.
+fn seats(daemon: &Daemon) -> BTreeSet<String> {
+    let exposition = daemon.exposition().unwrap_or_default();
+    let series = exposition.lines().filter_map(|line| line.strip_prefix("regressd_services{seat=\""));
+    series.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())).filter(|seat| seat != "relay").collect()
+}
+
+/// Until every seat is somebody's, and each of the members has as many as it should.
+fn wait_until_seated(members: &mut [Daemon]) {
+    wait_for("everybody to have a seat", LIMIT, || {
+        members.iter_mut().for_each(Daemon::assert_running);
+        let seated: Vec<BTreeSet<String>> = members.iter().map(seats).collect();
+        let all: BTreeSet<&String> = seated.iter().flatten().collect();
+        let shared = seated.iter().all(|seats| seats.len() == (LANES + 1) / members.len());
+        (shared && all.len() == LANES + 1 && members.iter().all(Daemon::is_ready)).then_some(())
+    });
+}
+
+#[test]
+fn three_members_say_what_one_says() {
+    let (input, undisturbed) = Input::shared();
+    let fleet = Scene::fleet(Kafka::shared(), "three", LANES, "");
+    let scenes: Vec<Scene> = (0..MEMBERS).map(|n| fleet.member(&n.to_string(), "rekey = \"always\"")).collect();
+    input.write(&fleet);
+    let begun = std::time::Instant::now();
+    let mut members: Vec<Daemon> = scenes.iter().map(|scene| Daemon::launch(scene)).collect();
+    wait_until_seated(&mut members);
+    println!("fleet: all sat after {:.1} s", begun.elapsed().as_secs_f64());
+    wait_for_the_end(&mut members, &fleet);
+    println!("fleet: all was said after {:.1} s", begun.elapsed().as_secs_f64());
+    assert_same(&fleet, &input.said(&fleet), undisturbed);
+    members.into_iter().for_each(Daemon::stop);
+    assert_once(&fleet, "audit");
+}
+
+/// Small sips, so that they can be disturbed in the middle.
+const SLOWLY: &str = r#"
+"queued.min.messages" = "20"
+"fetch.message.max.bytes" = "65536"
+"fetch.queue.backoff.ms" = "500"
+"#;
+
+#[test]
+fn each_member_is_restarted_and_killed_in_turn_and_all_is_said_once() {
+    let (input, undisturbed) = Input::shared();
+    let fleet = Scene::fleet(Kafka::shared(), "turns", LANES, SLOWLY);
+    let scenes: Vec<Scene> = (0..MEMBERS).map(|n| fleet.member(&n.to_string(), "")).collect();
+    input.write(&fleet);
+    fleet.write("logs", &bad_lines());
+    let mut members: Vec<Daemon> = scenes.iter().map(|scene| Daemon::launch(scene)).collect();
+    wait_until_seated(&mut members);
+    let mut amid = 0;
+    for killed in [false, true] {
+        for scene in &scenes {
+            end(members.remove(0), killed);
+            members.push(Daemon::launch(scene));
+            wait_until_seated(&mut members);
+            amid += usize::from(!is_answered(&fleet));
+        }
+    }
+    println!("turns: {amid} of {} ended and came back while there was something to do", 2 * MEMBERS);
+    assert!(amid >= 3, "all was read after {amid}: the interruptions came too late to mean anything");
+    wait_for_the_end(&mut members, &fleet);
+    assert_decided_the_same(&input.said(&fleet), undisturbed);
+    assert_never_above(3, &input.said(&fleet));
+    members.into_iter().for_each(Daemon::stop);
+    assert_once(&fleet, "recommendations");
+    assert_once(&fleet, "audit");
+    // Whoever passes on says so at least once.
+    let letters: BTreeSet<Vec<u8>> =
+        fleet.read("dead-letter").into_iter().filter_map(|letter| letter.payload).collect();
+    assert_eq!(letters, (0..BAD).map(|n| format!("bad {n}").into_bytes()).collect());
+}
+
+/// Three daemons on a machine that is busy already take their time.
+fn wait_for_the_end(members: &mut [Daemon], fleet: &Scene) {
+    wait_for("the last message to be answered", LIMIT * 2, || {
+        members.iter_mut().for_each(Daemon::assert_running);
+        is_answered(fleet).then_some(())
+    });
+}
+
+fn end(member: Daemon, killed: bool) {
+    match killed {
+        true => member.kill(),
+        false => member.stop(),
+    }
+}
+
+/// Whether the last message of the input has been answered.
+fn is_answered(fleet: &Scene) -> bool {
+    fleet.read("audit").iter().any(|entry| entry.json()["data"]["deployment"] == "deploy-last")
+}
+
+/// A lane that went on elsewhere asks the others again, who know more by then: numbers may differ a little, and nothing
+/// else.
+fn assert_decided_the_same(said: &Said, undisturbed: &Said) {
+    let decided = |said: &Said| -> Vec<String> {
+        let each = |(id, messages): (&String, &Vec<String>)| {
+            let message: serde_json::Value = serde_json::from_str(&messages[0]).expect("it was written by us");
+            let of = |name: &str| message["data"][name].to_string();
+            let fields = ["recommendation", "sequence", "lifecycle", "action", "verdict", "deployment"].map(of);
+            format!("{id} {} {}", message["time"], fields.join(" "))
+        };
+        said.iter().map(each).collect()
+    };
+    assert_eq!(decided(said), decided(undisturbed));
+}
+
+/// Within any hour of the log's time, over the whole fleet, no more rollbacks are recommended than this.
+fn assert_never_above(most: usize, said: &Said) {
+    let messages = said
+        .values()
+        .flatten()
+        .map(|message| -> serde_json::Value { serde_json::from_str(message).expect("it was written by us") });
+    let asked =
+        messages.filter(|message| message["data"]["lifecycle"] == "issued" && message["data"]["action"] != "none");
+    let at = |message: serde_json::Value| {
+        let time: jiff::Timestamp = message["time"].as_str().and_then(|time| time.parse().ok()).expect("a time");
+        time.as_millisecond()
+    };
+    let mut times: Vec<i64> = asked.map(at).collect();
+    times.sort_unstable();
+    let within = |from: i64| times.iter().filter(|time| (from..from + 60 * MINUTE).contains(*time)).count();
+    assert!(times.iter().all(|from| within(*from) <= most), "more than {most} within an hour: {times:?}");
+    assert!(!times.is_empty(), "nothing was recommended: it proves nothing");
+}
+
+#[test]
+fn a_member_with_a_name_that_is_back_in_time_finds_its_seats() {
+    let (input, undisturbed) = Input::shared();
+    let fleet = Scene::fleet(Kafka::shared(), "named", LANES, SLOWLY);
+    let named = |n: usize| fleet.member(&n.to_string(), &format!("rekey = \"never\"\nmember = \"member-{n}\""));
+    let scenes: Vec<Scene> = (0..MEMBERS).map(named).collect();
+    input.write(&fleet);
+    let mut members: Vec<Daemon> = scenes.iter().map(|scene| Daemon::launch(scene)).collect();
+    wait_until_seated(&mut members);
+    let before: Vec<BTreeSet<String>> = members.iter().map(seats).collect();
+    let moves = || -> Vec<usize> { scenes[1..].iter().map(sat_down).collect() };
+    let sat = moves();
+    for killed in [false, true] {
+        end(members.remove(0), killed);
+        members.insert(0, Daemon::launch(&scenes[0]));
+        wait_until_seated(&mut members);
+        assert_eq!(members.iter().map(seats).collect::<Vec<_>>(), before);
+    }
+    assert_eq!(moves(), sat, "somebody else has moved");
+    wait_for_the_end(&mut members, &fleet);
+    assert_decided_the_same(&input.said(&fleet), undisturbed);
+    members.into_iter().for_each(Daemon::stop);
+    assert_once(&fleet, "audit");
+}
+
+/// How often a member has sat down.
+fn sat_down(scene: &Scene) -> usize {
+    let log = std::fs::read_to_string(scene.log()).expect("it wrote one");
+    log.lines().filter(|line| line.contains("sitting down")).count()
+}
