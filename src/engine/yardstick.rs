@@ -40,7 +40,7 @@ const SHAPE_MAX: f64 = 0.45;
 const KNOWN: f64 = 100.0;
 /// Up to how many times the noise the threshold lies where nothing but noise is at work, and from where on there is.
 const CALM: f64 = 1.5;
-const WILD: f64 = 3.0;
+const WILD: f64 = 2.2;
 /// The prior of the shape over sizes by themselves where noise alone is at work, and how many peaks it is worth: a
 /// normal tail over its 90 % quantile has a shape of about -0.2.
 const LIGHT_PRIOR: (f64, f64) = (-0.15, 10.0);
