@@ -106,13 +106,13 @@ pub struct DetectionPolicy {
 const SPARE: f64 = 1.6;
 /// Of a service that is deployed a hundred times a week, and so learns little between, more watches raise one than
 /// their level says; the fleet's level is this many times its budget's share.
-const SPARED: f64 = 0.65;
+const FLEET: f64 = 0.65;
 
 impl DetectionPolicy {
     /// The chance of a false alarm that one watch may run where so many are opened in a week: the tighter of the two
     /// budgets binds. By a union bound the fleet's holds whatever the watches have in common.
     pub fn level(&self, weekly: f64) -> f64 {
-        (SPARE * self.false_alarm_rate).min(SPARED * self.false_alarms_per_week / weekly.max(1.0))
+        (SPARE * self.false_alarm_rate).min(FLEET * self.false_alarms_per_week / weekly.max(1.0))
     }
 }
 

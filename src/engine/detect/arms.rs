@@ -4,6 +4,7 @@
 //! is taken off too (difference in differences). The yardstick is how far any one instance stood apart from the rest
 //! before.
 
+use super::load::is_memory;
 use super::{ByHorizon, COUNTED, Finding, Look, direction};
 use crate::engine::baseline::scale::Scale;
 use crate::engine::baseline::{Baseline, HORIZONS, Sides};
@@ -65,11 +66,9 @@ impl Arms {
 }
 
 /// Whether two processes are of an age: memory and caches of a fresh one say nothing about an old one's.
-fn contemporary(look: &Look, signal: &Signal, character: &Character, one: u32, other: u32) -> bool {
+fn contemporary(look: &Look, one: u32, other: u32) -> bool {
     let started = |each: u32| look.service.instances[each as usize].started.max(look.start - AGE);
-    character.class != Class::Saturation
-        || !super::load::is_memory(signal)
-        || (started(one) - started(other)).abs() <= AGE / 4
+    (started(one) - started(other)).abs() <= AGE / 4
 }
 
 /// A minute that both arms have: numerator and denominator of each.
@@ -126,8 +125,12 @@ fn side_by_side(
     minutes
 }
 
+fn sum(parts: impl Iterator<Item = (f64, f64)>) -> (f64, f64) {
+    parts.fold((0.0, 0.0), |(num, den), part| (num + part.0, den + part.1))
+}
+
 fn ratio(parts: impl Iterator<Item = (f64, f64)>) -> Option<f64> {
-    let (num, den) = parts.fold((0.0, 0.0), |(num, den), part| (num + part.0, den + part.1));
+    let (num, den) = sum(parts);
     (den > 0.0).then(|| num / den)
 }
 
@@ -166,10 +169,8 @@ fn without<const N: usize>(bins: &[Both], drop: usize, highest: bool) -> Option<
 
 /// The variance that the luck of counting gives to the distance of two arms, on the scale, at the rate of theirs.
 pub fn luck(bins: &[Both], scale: &Scale) -> f64 {
-    let sum = |part: fn(&Both) -> (f64, f64)| {
-        bins.iter().map(part).fold((0.0, 0.0), |sum, each| (sum.0 + each.0, sum.1 + each.1))
-    };
-    let (all, (bad_there, all_there)) = (sum(|bin| bin.ours).1, sum(|bin| bin.theirs));
+    let (_, all) = sum(bins.iter().map(|bin| bin.ours));
+    let (bad_there, all_there) = sum(bins.iter().map(|bin| bin.theirs));
     // Where there was none, there might have been one.
     let rate = bad_there.max(1.0) / all_there.max(1.0);
     scale.slope(rate).powi(2) * rate * (1.0 - rate).max(0.0) * (1.0 / all + 1.0 / all_there)
@@ -206,7 +207,8 @@ pub fn one_against_peers(look: &Look, place: usize, track: usize, character: &Ch
         return None;
     }
     let spread = (running.len() as f64).log10();
-    let signal = &look.service.signals[place];
+    // Asked once: there are as many pairs as the square of the instances.
+    let ages = character.class == Class::Saturation && is_memory(&look.service.signals[place]);
     running
         .iter()
         .filter(suspects)
@@ -214,7 +216,7 @@ pub fn one_against_peers(look: &Look, place: usize, track: usize, character: &Ch
             let rest: Vec<u32> = running
                 .iter()
                 .copied()
-                .filter(|&each| each != one && contemporary(look, signal, character, one, each))
+                .filter(|&each| each != one && (!ages || contemporary(look, one, each)))
                 .collect();
             let mut finding =
                 compare(look, place, track, character, &[one], &rest, Method::InstanceAgainstPeers)?.finding?;
@@ -413,10 +415,9 @@ impl Pair<'_> {
 
     /// Where events are counted, their number must surprise as well (the conditional test of two rates).
     fn by_counting(&self, first: usize, offset: f64) -> f64 {
-        let sum = |part: fn(&Both) -> (f64, f64)| {
-            self.bins[first..].iter().map(part).fold((0.0, 0.0), |sum, each| (sum.0 + each.0, sum.1 + each.1))
-        };
-        let ((bad, all), (bad_old, all_old)) = (sum(|bin| bin.ours), sum(|bin| bin.theirs));
+        let bins = &self.bins[first..];
+        let (bad, all) = sum(bins.iter().map(|bin| bin.ours));
+        let (bad_old, all_old) = sum(bins.iter().map(|bin| bin.theirs));
         if !self.is_share() || all / (self.bins.len() - first) as f64 <= COUNTED {
             return f64::MIN;
         }
