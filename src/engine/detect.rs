@@ -17,6 +17,7 @@ pub mod recovery;
 pub mod silence;
 pub mod steps;
 
+use super::adjusted::by_traffic;
 use super::baseline::{HORIZONS, Sides};
 use super::character::{Character, Class, character};
 use super::effect::{Coverage, Direction, Evidence, Lack, Method};
@@ -183,6 +184,16 @@ fn judge(look: &Look, place: usize, track: usize, character: &Character) -> Judg
         (judged.seen.lack, judged.seen.smallest_change) = (alone.lack, alone.smallest_change);
         let fell = alone.finding.filter(|finding| look.strength(finding) > 0.0 && load::fell(look, finding, character));
         judged.take(fell, alone.by_horizon);
+        return judged;
+    }
+    if signal.nature == Nature::AdjustedUse {
+        let alone = after::after_against_expected(look, place, track, character);
+        (judged.seen.lack, judged.seen.smallest_change) = (alone.lack, alone.smallest_change);
+        // What peers use is adjusted only as far as they have learned; as it is, it tells more than enough.
+        let base = by_traffic::base_of(look.service, place).unwrap_or(signal);
+        let found = alone.finding.filter(|finding| look.strength(finding) > 0.0);
+        judged.shared = found.as_ref().filter(|finding| peers::share(look, finding, base)).map(Shared::new);
+        judged.take(found.filter(|_| judged.shared.is_none()), alone.by_horizon);
         return judged;
     }
     let compared = arms::new_against_old(look, place, track, character);
