@@ -218,13 +218,13 @@ impl Service {
         // Where errors are counted against requests, the requests say which minutes there are.
         let (lead, lead_track) = leading.map_or((signal, track), |partner| (partner, 0));
         let Some(ring) = lead.series_of(instance).and_then(|series| series.ring(lead_track)) else { return };
-        for bin in ring.between(from, upto.saturating_add(1)) {
+        ring.between(from, upto.saturating_add(1)).for_each(|bin| {
             if leading.is_none() && signal.nature != Nature::Rate {
                 each(bin);
             } else if let Some(bin) = self.bin_of(signal, track, instance, bin.minute) {
                 each(bin);
             }
-        }
+        });
     }
 
     fn alive(&self, instance: u32, minute: Minute) -> bool {

@@ -165,13 +165,13 @@ impl<const N: usize> Window<N> {
     /// The newest `N` bins of the places `[from, to)`.
     fn of(ring: &Ring, from: usize, to: usize, without: &[(Minute, Minute)]) -> Window<N> {
         let mut window = Window { bins: [Bin { minute: 0, num: 0.0, den: 0.0 }; N], keys: [0; N], len: 0 };
-        for bin in ring.places(from.max(to.saturating_sub(N)), to) {
+        ring.places(from.max(to.saturating_sub(N)), to).for_each(|bin| {
             if bin.den > 0.0 && !without.iter().any(|&(from, to)| from <= bin.minute && bin.minute <= to) {
                 window.bins[window.len] = bin;
                 window.keys[window.len] = key(bin.num / bin.den, window.len);
                 window.len += 1;
             }
-        }
+        });
         window
     }
 

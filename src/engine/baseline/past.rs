@@ -58,10 +58,18 @@ impl Past {
 
     /// The levels of the bin that lies so many before the newest one.
     pub fn before(&self, bins: usize) -> Option<Levels> {
-        let mut back = bins / 2;
-        // Few levels stand for one bin alone, or all of them do.
-        while self.newer_than(back + 1) <= bins {
-            back += 1;
+        // As a rule all but the newest levels stand for two bins.
+        let newest = 1 + (self.double & 1) as usize;
+        let mut back = (bins + 2).saturating_sub(newest) / 2;
+        if back >= self.levels.len() {
+            return None;
+        }
+        let asked = (1 << (back + 1)) - 1;
+        if (self.double | 1) & asked != asked {
+            back = bins / 2;
+            while self.newer_than(back + 1) <= bins {
+                back += 1;
+            }
         }
         *self.levels.get(self.levels.len().checked_sub(1 + back)?)?
     }

@@ -72,7 +72,7 @@ impl Week {
             self.slots.0.iter_mut().filter(|each| **each != UNKNOWN).for_each(|each| *each /= 2);
             self.step += 1;
         }
-        self.slots.set(place, steps(self) as i16);
+        self.slots.set(place, steps(self).clamp((-i16::MAX).into(), i16::MAX.into()) as i16);
     }
 
     fn place(&self, slot: i32) -> usize {

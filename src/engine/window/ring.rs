@@ -6,6 +6,7 @@
 //! opens, as a minute that is still filling is like no other. What is late finds its bin, or makes it.
 
 use super::{Bin, Minute};
+use std::ops::Range;
 
 /// The newest `limit` bins, in order of time, none twice. 48 bytes, and 4 to 12 a bin.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +18,8 @@ pub struct Ring {
     open: Option<Bin>,
     /// The closed bins' where denominators have no column.
     den: f32,
+    /// How long a column is, where the oldest closed bin stands in each, and how many there are.
+    capacity: u16,
     head: u16,
     closed: u16,
     /// Of the newest closed bins, how many have one denominator for sure, and lie a minute apart up to the open one.
@@ -103,19 +106,19 @@ impl Ring {
     }
 
     /// Bins in `[from, to)`, oldest first.
-    pub fn between(&self, from: Minute, to: Minute) -> impl DoubleEndedIterator<Item = Bin> {
+    pub fn between(&self, from: Minute, to: Minute) -> Places<'_> {
         self.places(self.place_of(from), self.place_of(to))
     }
 
     /// Bins at the places `[from, to)`, oldest first.
-    pub fn places(&self, from: usize, to: usize) -> impl DoubleEndedIterator<Item = Bin> {
-        (from..to.min(self.len())).filter_map(|place| self.get(place))
+    pub fn places(&self, from: usize, to: usize) -> Places<'_> {
+        Places { ring: self, left: from..to.min(self.len()) }
     }
 
     /// From bins in order of time.
     pub fn of(bins: &[Bin]) -> Ring {
         let mut ring = Ring::default();
-        ring.arrange(bins.len().saturating_sub(1), false, false);
+        ring.arrange(bins.len().saturating_sub(1).min(u16::MAX.into()), false, false);
         for &bin in bins {
             ring.set(bin, bins.len());
         }
@@ -123,7 +126,7 @@ impl Ring {
     }
 
     fn capacity(&self) -> usize {
-        self.columns.len() / (1 + usize::from(self.has_dens) + usize::from(self.has_minutes))
+        self.capacity.into()
     }
 
     /// Where a closed bin stands in each column.
@@ -199,7 +202,7 @@ impl Ring {
                 columns[minutes + at] = bin.minute.cast_unsigned();
             }
         }
-        (self.columns, self.head) = (columns.into(), 0);
+        (self.columns, self.capacity, self.head) = (columns.into(), capacity as u16, 0);
         (self.has_dens, self.has_minutes) = (has_dens, has_minutes);
     }
 
@@ -215,6 +218,52 @@ impl Ring {
         }
     }
 }
+
+/// Bins in order of time. Taken all at once (`for_each`, `fold`) they cost a fraction of what they cost one by one.
+#[derive(Clone, Debug)]
+pub struct Places<'a> {
+    ring: &'a Ring,
+    left: Range<usize>,
+}
+
+impl Iterator for Places<'_> {
+    type Item = Bin;
+
+    fn next(&mut self) -> Option<Bin> {
+        self.ring.get(self.left.next()?)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.left.size_hint()
+    }
+
+    fn fold<B, F: FnMut(B, Bin) -> B>(self, init: B, mut each: F) -> B {
+        let (ring, Range { start, end }) = (self.ring, self.left);
+        let Some(open) = ring.open.filter(|_| !ring.has_dens && !ring.has_minutes) else {
+            return (start..end).filter_map(|place| ring.get(place)).fold(init, each);
+        };
+        let (mut folded, mut place, closed) = (init, start, usize::from(ring.closed));
+        while place < end.min(closed) {
+            // As far as the column goes before it begins again.
+            let at = ring.at_place(place);
+            let many = (ring.columns.len() - at).min(end.min(closed) - place);
+            let first = open.minute - (closed - place) as Minute;
+            for (minute, &num) in (first..).zip(&ring.columns[at..at + many]) {
+                folded = each(folded, Bin { minute, num: f32::from_bits(num), den: ring.den });
+            }
+            place += many;
+        }
+        if start <= closed && closed < end { each(folded, open) } else { folded }
+    }
+}
+
+impl DoubleEndedIterator for Places<'_> {
+    fn next_back(&mut self) -> Option<Bin> {
+        self.ring.get(self.left.next_back()?)
+    }
+}
+
+impl ExactSizeIterator for Places<'_> {}
 
 /// Bit for bit.
 fn same(one: f32, other: f32) -> bool {
@@ -306,7 +355,8 @@ mod tests {
                     false => (bin.num, bin.den) = (bin.num + num, bin.den + den),
                 };
                 assert_eq!(ring.change(at, limit, change), plain.change(at, limit, change), "round {round}");
-                let held: Vec<Bin> = ring.places(0, limit).collect();
+                let mut held = Vec::new();
+                ring.places(0, limit).for_each(|bin| held.push(bin));
                 assert_eq!(held, plain.0, "round {round}");
                 for asked in minute - 20..minute + 3 {
                     assert_eq!(ring.place_of(asked), plain.0.partition_point(|bin| bin.minute < asked));
@@ -314,6 +364,10 @@ mod tests {
                 let (from, to) = (at - 3, at + 2);
                 let between = plain.0.iter().filter(|bin| from <= bin.minute && bin.minute < to);
                 assert!(ring.between(from, to).eq(between.copied()));
+                let (from, to) = (dice(12) as usize, dice(12) as usize);
+                let sum = ring.places(from, to).fold(0, |sum, bin| sum * 3 + bin.minute % 3);
+                let plainly = plain.0.iter().take(to).skip(from).fold(0, |sum, bin| sum * 3 + bin.minute % 3);
+                assert_eq!(sum, plainly);
                 assert_eq!(Ring::of(&held), ring);
             }
         }

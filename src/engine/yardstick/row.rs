@@ -13,7 +13,7 @@ use std::fmt;
 /// sizes of zero, and looks.
 const HEAD: usize = 4;
 
-/// 16 bytes; once anything is learned, 8 bytes each and 2 for each of their buckets, some 100 each.
+/// 16 bytes; once anything is learned, 8 each and 2 for each of their buckets, some 100 in all.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Yardsticks<const N: usize>(Box<[u16]>);
 
@@ -37,7 +37,13 @@ impl<const N: usize> Yardsticks<N> {
 
     /// One of them learns the size of a deviation (>= 0).
     pub fn learn(&mut self, place: usize, size: f64) {
-        if !self.counts_in_place(place, size) {
+        if self.0.is_empty() {
+            self.0 = vec![0; HEAD * N].into();
+            (0..N).for_each(|each| self.0[HEAD * each] = (HEAD * N) as u16);
+        }
+        if self.looks(place) + 1 < FULL {
+            self.count(place, size);
+        } else {
             self.change(|each, yardstick| {
                 if each == place {
                     yardstick.learn(size);
@@ -53,23 +59,36 @@ impl<const N: usize> Yardsticks<N> {
         }
     }
 
-    /// Counts a size whose bucket is there already, while there is room for one.
-    fn counts_in_place(&mut self, place: usize, size: f64) -> bool {
-        let Some([begin, buckets, zero, total]) = self.head(place) else { return false };
-        if u32::from(total) + 1 >= FULL {
-            return false;
-        }
+    /// Counts a size, which does not fill the memory.
+    fn count(&mut self, place: usize, size: f64) {
         let head = HEAD * place;
-        match bucket(size) {
-            None => self.0[head + 2] = zero + 1,
-            Some(bucket) => {
-                let (first, many) = span(buckets);
-                let Some(at) = bucket.checked_sub(first).filter(|at| *at < many) else { return false };
-                self.0[usize::from(begin) + at] += 1;
-            }
+        self.0[head + 3] += 1;
+        let Some(bucket) = bucket(size) else {
+            self.0[head + 2] += 1;
+            return;
+        };
+        let (mut first, many) = span(self.0[head + 1]);
+        if !(first..first + many).contains(&bucket) {
+            first = self.reach(place, bucket);
         }
-        self.0[head + 3] = total + 1;
-        true
+        self.0[usize::from(self.0[head]) + bucket - first] += 1;
+    }
+
+    /// Makes room for a bucket that is not kept yet; the first one that is from here on.
+    fn reach(&mut self, place: usize, bucket: usize) -> usize {
+        let (begin, (first, many)) = (usize::from(self.0[HEAD * place]), span(self.0[HEAD * place + 1]));
+        let (from, to) =
+            if many == 0 { (bucket, bucket + 1) } else { (first.min(bucket), (first + many).max(bucket + 1)) };
+        let more = to - from - many;
+        let at = if bucket < first || many == 0 { begin } else { begin + many };
+        let mut words = Vec::with_capacity(self.0.len() + more);
+        words.extend_from_slice(&self.0[..at]);
+        words.resize(at + more, 0);
+        words.extend_from_slice(&self.0[at..]);
+        words[HEAD * place + 1] = (from | (to - from) << 8) as u16;
+        (place + 1..N).for_each(|later| words[HEAD * later] += more as u16);
+        self.0 = words.into();
+        from
     }
 
     fn head(&self, place: usize) -> Option<[u16; HEAD]> {
