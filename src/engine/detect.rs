@@ -11,6 +11,7 @@ pub mod bursts;
 pub mod load;
 pub mod onset;
 pub mod peers;
+pub mod present;
 pub mod rare;
 pub mod recovery;
 pub mod silence;
@@ -28,6 +29,7 @@ use super::signal::{Nature, Signal};
 use super::window::{Minute, minute_of, start_of};
 use arms::Arms;
 use peers::Shared;
+use present::Present;
 
 /// One look at a watch: what is judged and from when to when.
 pub struct Look<'a> {
@@ -81,6 +83,7 @@ pub struct Finding {
     pub samples_current: u64,
     pub instances: Vec<u32>,
     pub onset: Minute,
+    pub present: Present,
 }
 
 /// What windows of each length tell, all tracks and sides together: the sum of the reciprocals of their chances.
@@ -296,11 +299,12 @@ impl Look<'_> {
             signal: signal.title(finding.track),
             direction: finding.direction,
             baseline: finding.baseline,
-            current: finding.current,
+            current: finding.present.value,
+            interval: finding.present.range.less(finding.baseline),
             onset: start_of(finding.onset).max(self.deployment.at),
             strength,
             samples_baseline: finding.samples_baseline,
-            samples_current: finding.samples_current,
+            samples_current: finding.present.samples,
             method: finding.method,
             weighty,
             unit: signal.unit_of(finding.track).map(str::to_string),

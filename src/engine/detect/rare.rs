@@ -5,6 +5,7 @@
 //! how likely is it that so many of them fell after the change (the conditional test of two Poisson rates, Przyborowski
 //! and Wilenski 1940). One stray event proves nothing, however quiet it was before.
 
+use super::present::Present;
 use super::{COUNTED, Finding, Look, direction};
 use crate::engine::baseline::Sides;
 use crate::engine::baseline::scale::Scale;
@@ -76,6 +77,7 @@ pub fn rare_events(look: &Look, place: usize, track: usize, character: &Characte
         samples_current: minutes,
         instances: Vec::new(),
         onset: eventful[0],
+        present: Present::counted(current, count as f64, minutes),
     })
 }
 
