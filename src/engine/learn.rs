@@ -114,7 +114,7 @@ pub fn note_reference(fleet: &mut Fleet, service: usize, start: Minute) {
             let reference = track.total.place_of(start - 1);
             track.baseline.reference = track.baseline.levels(&track.total, reference);
         }
-        arms::note_offsets(owner, signal, start);
+        arms::note_past(owner, signal, start);
     }
 }
 

@@ -31,12 +31,14 @@ pub struct Series {
     strands: Box<[Strand]>,
 }
 
-/// What is kept of one track. 72 bytes and its bins.
+/// What is kept of one track. 80 bytes and its bins.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Strand {
     pub ring: Ring,
     /// How far this instance usually stands apart from the rest, as known when the watch began.
     pub apart: Option<f32>,
+    /// Its own level in the hour before that, if it was there.
+    pub before: Option<f32>,
     /// When the distance that was usual lately was worked out, and which it was, if that was known.
     pub usual: Option<(Minute, Option<f32>)>,
 }

@@ -45,6 +45,9 @@ const PAST: usize = 15;
 /// both arms and cancels, and bursts of the new arm alone are what a bad change may well look like.
 pub const SPARED: [usize; HORIZONS.len()] = [1, 1, 1, 2];
 
+/// How much of its distance from its peers an instance must have gone itself.
+const OWN: f64 = 0.3;
+
 /// Services with more instances than this are not searched for the one that differs: the cost grows with the square.
 const COMPARED: usize = 64;
 
@@ -130,19 +133,16 @@ pub fn one_against_peers(look: &Look, place: usize, track: usize, character: &Ch
         .max_by(|a, b| a.surprise().total_cmp(&b.surprise()))
 }
 
-/// Whether an instance moved against its own past too: it must not stand out because the others moved.
+/// Whether an instance moved against its own past too, and far enough: it must not stand out because the others moved.
 fn worse_than_itself(look: &Look, finding: &Finding, one: u32, character: &Character) -> bool {
     let signal = &look.service.signals[finding.signal];
     let Some(scale) = signal.tracks[finding.track].baseline.scale() else { return true };
-    let (mut count, mut sum) = (0, (0.0, 0.0));
-    look.service.bins_of(signal, finding.track, one, look.start - 62, look.start - 2, |bin| {
-        let (num, den) = weighed(signal, &bin);
-        (count, sum) = (count + 1, (sum.0 + num, sum.1 + den));
-    });
-    let Some(before) = ratio([sum].into_iter()).filter(|_| count >= PAST) else { return true };
-    let change = scale.relative_change(before, finding.current);
-    let increase = (finding.direction == Direction::Increase) != scale.is_mirrored();
-    (if increase { change } else { -change }) >= character.min_change
+    let strand = signal.series_of(one).and_then(|series| series.strand(finding.track));
+    let Some(before) = strand.and_then(|strand| strand.before).map(f64::from) else { return true };
+    let up = (finding.direction == Direction::Increase) != scale.is_mirrored();
+    let way = |away: f64| if up { away } else { -away };
+    way(scale.relative_change(before, finding.current)) >= character.min_change
+        && way(scale.of(finding.current) - scale.of(before)) >= OWN * finding.size
 }
 
 fn compare(
@@ -193,8 +193,9 @@ fn offset(signal: &Signal, track: usize, new: &[u32]) -> Option<f64> {
     Some(sum / new.len() as f64)
 }
 
-/// Notes, before a watch, how far each instance of a signal usually stands apart from the rest.
-pub fn note_offsets(service: &mut Service, signal: usize, start: Minute) {
+/// Notes, before a watch, how far each instance of a signal usually stands apart from the rest, and its own level: an
+/// instance's minutes are forgotten sooner than the watch ends.
+pub fn note_past(service: &mut Service, signal: usize, start: Minute) {
     let judged = &service.signals[signal];
     let instances: Vec<u32> = judged.instances().collect();
     let (from, upto) = (start - 62, start - 2);
@@ -202,20 +203,38 @@ pub fn note_offsets(service: &mut Service, signal: usize, start: Minute) {
     let mut noted = Vec::with_capacity(instances.len());
     for &one in &instances {
         let rest: Vec<u32> = instances.iter().copied().filter(|&each| each != one).filter(running).collect();
-        let of_track = |track: usize| {
+        let apart_of = |track: usize| {
             let scale = judged.tracks[track].baseline.scale()?;
             let past = side_by_side(service, judged, track, (&[one], &rest), from, upto);
             usual(&past, scale).map(|usual| usual as f32)
         };
         let worth = instances.len() <= COMPARED && !rest.is_empty();
-        noted.extend((0..judged.tracks.len()).map(|track| (one, track, worth.then(|| of_track(track)).flatten())));
-    }
-    for (one, track, apart) in noted {
-        let series = service.signals[signal].series_of_mut(one);
-        if let Some(strand) = series.and_then(|series| series.strand_mut(track)) {
-            strand.apart = apart;
+        for track in 0..judged.tracks.len() {
+            let apart = worth.then(|| apart_of(track)).flatten();
+            noted.push((one, track, apart, level(service, judged, (track, one), (from, upto))));
         }
     }
+    for (one, track, apart, before) in noted {
+        let series = service.signals[signal].series_of_mut(one);
+        if let Some(strand) = series.and_then(|series| series.strand_mut(track)) {
+            (strand.apart, strand.before) = (apart, before);
+        }
+    }
+}
+
+/// An instance's own level over a stretch of time; none where there is too little of it.
+fn level(
+    service: &Service,
+    signal: &Signal,
+    (track, instance): (usize, u32),
+    (from, upto): (Minute, Minute),
+) -> Option<f32> {
+    let (mut count, mut sum) = (0, (0.0, 0.0));
+    service.bins_of(signal, track, instance, from, upto, |bin| {
+        let (num, den) = weighed(signal, &bin);
+        (count, sum) = (count + 1, (sum.0 + num, sum.1 + den));
+    });
+    ratio([sum].into_iter()).filter(|_| count >= PAST).map(|level| level as f32)
 }
 
 struct Pair<'a> {
