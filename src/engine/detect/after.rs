@@ -46,8 +46,8 @@ pub fn after_against_expected(look: &Look, place: usize, track: usize, character
     let sides = Sides { down: sides.down && !judged.baseline.is_sparse(), ..sides };
     let mut found = Vec::new();
     // Nor does one minute in which somebody's samples were lost.
-    let adjusted = look.service.signals[place].nature == Nature::Adjusted;
-    for horizon in usize::from(judged.baseline.is_sparse() || adjusted)..HORIZONS.len() {
+    let derived = look.service.signals[place].is_derived();
+    for horizon in usize::from(judged.baseline.is_sparse() || derived)..HORIZONS.len() {
         for up in [true, false] {
             if (up && sides.up) || (!up && sides.down) {
                 let finding = at_horizon(look, (place, track), (reference, end), &levels, horizon, up, &mut alone);
