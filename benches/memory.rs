@@ -33,7 +33,7 @@ unsafe impl GlobalAlloc for Counting {
 static COUNTING: Counting = Counting;
 
 /// Signals whose mean is told, and instances of the two fleets that tell what one more costs.
-const SIGNALS: usize = 8;
+const SIGNALS: usize = 16;
 const FEW: usize = 2;
 const MANY: usize = 12;
 const START: i64 = 29_833_333;

@@ -47,7 +47,8 @@ const POWER_APART: f64 = 2.0;
 /// Bins needed before a scale is chosen.
 const SCALED_AFTER: usize = 8;
 
-/// About 1.3 KiB for each side that is watched, and 2.7 KiB of week.
+/// About 0.8 KiB for each side that is watched, as much again where instances are compared, 0.9 KiB of levels, and 1.3
+/// KiB of week.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Baseline {
     scale: Option<Scale>,
@@ -452,6 +453,24 @@ mod tests {
         let tail = baseline.wander(1, 15, true);
         assert!(tail.log10_p(0.5) < -8.0, "{:?}", tail);
         assert!(tail.log10_p(0.03) > -2.0, "{:?}", tail);
+    }
+
+    #[test]
+    fn levels_move_on_whichever_minutes_there_are() {
+        for (first, step) in [(0, 1), (1, 1), (0, 2), (1, 2), (1, 3), (1, 4)] {
+            let (mut ring, mut baseline) = (Ring::default(), Baseline::default());
+            let minutes: Vec<Minute> = (0..150).map(|place| first + place * step).collect();
+            for &minute in &minutes {
+                ring.set(Bin { minute, num: 100.0 + 5.0 * noise(minute as u64) as f32, den: 1.0 }, 10_000);
+                baseline.learn(&ring, minute, Class::Other, Worse::Either);
+            }
+            for lag in [5, 30, 90] {
+                // The last one is not learned yet, and levels stand for two bins.
+                let origin = baseline.levels_before(lag).expect("so many are learned").origin();
+                let bin = minutes.iter().position(|&minute| minute == origin).expect("a bin's");
+                assert!((bin + lag..bin + lag + 2).contains(&150), "{first} {step} {lag}: {bin}");
+            }
+        }
     }
 
     #[test]
