@@ -78,6 +78,11 @@ const OF_PRODUCERS: &[&str] = &[
     "transactional.id",
 ];
 
+/// What to look at when the brokers refuse us.
+pub const REFUSED: &str = "the brokers refuse us: look at sasl.*, security.protocol and ssl.* in [kafka.properties] \
+                           (such as sasl.username, sasl.password, ssl.ca.location, sasl.oauthbearer.*); a restart \
+                           takes what is changed";
+
 /// Brokers, name, and the operator's properties.
 pub fn settings(kafka: &Kafka, side: Side, defaults: &[(&str, &str)]) -> ClientConfig {
     let others = match side {
@@ -134,6 +139,19 @@ pub fn trouble(error: &KafkaError, reason: &str) -> KafkaTrouble {
         Some(RDKafkaErrorCode::Fatal) => KafkaTrouble::Fatal,
         _ => KafkaTrouble::Other,
     }
+}
+
+/// Whether a right is missing that somebody has to give us.
+pub fn is_forbidden(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::GroupAuthorizationFailed
+                | RDKafkaErrorCode::ClusterAuthorizationFailed
+                | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
+        )
+    )
 }
 
 #[cfg(test)]

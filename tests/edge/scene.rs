@@ -74,7 +74,12 @@ impl Scene {
 
     /// A fleet of so many lanes, its state in a topic; each daemon is a `member` of it.
     pub fn fleet(kafka: &Kafka, name: &str, lanes: usize, properties: &'static str) -> Scene {
-        let mut scene = Scene::exactly_once(kafka, name, properties).with_state_topic(kafka, lanes + 1);
+        Scene::exactly_once(kafka, name, properties).with_lanes(kafka, lanes)
+    }
+
+    /// The same scene for a fleet.
+    pub fn with_lanes(self, kafka: &Kafka, lanes: usize) -> Scene {
+        let mut scene = self.with_state_topic(kafka, lanes + 1);
         kafka.create_topics(&[(scene.topic("lanes"), lanes + 1), (scene.topic("fleet"), 1)]);
         scene.fleet = format!("lanes = {lanes}");
         scene.configure("");
