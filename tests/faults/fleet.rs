@@ -46,6 +46,7 @@ fn three_members_say_what_one_says() {
     println!("fleet: all was said after {:.1} s", begun.elapsed().as_secs_f64());
     assert_same(&fleet, &input.said(&fleet), undisturbed);
     members.into_iter().for_each(Daemon::stop);
+    assert_never_held_up(&scenes);
     assert_once(&fleet, "audit");
 }
 
@@ -80,6 +81,7 @@ fn each_member_is_restarted_and_killed_in_turn_and_all_is_said_once() {
     assert_decided_the_same(&input.said(&fleet), undisturbed);
     assert_never_above(3, &input.said(&fleet));
     members.into_iter().for_each(Daemon::stop);
+    assert_never_held_up(&scenes);
     assert_once(&fleet, "recommendations");
     assert_once(&fleet, "audit");
     // Whoever passes on says so at least once.
@@ -165,6 +167,15 @@ fn a_member_with_a_name_that_is_back_in_time_finds_its_seats() {
     assert_decided_the_same(&input.said(&fleet), undisturbed);
     members.into_iter().for_each(Daemon::stop);
     assert_once(&fleet, "audit");
+}
+
+/// No lane has gone on without an input that nobody passed on for a minute.
+fn assert_never_held_up(scenes: &[Scene]) {
+    for scene in scenes {
+        let log = std::fs::read_to_string(scene.log()).expect("it wrote one");
+        let line = log.lines().find(|line| line.contains("shows nothing and holds up the others"));
+        assert_eq!(line, None, "in {}", scene.log().display());
+    }
 }
 
 /// How often a member has sat down.
