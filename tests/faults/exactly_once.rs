@@ -43,6 +43,15 @@ fn after_kill_9_at_any_moment_everything_is_said_once() {
     assert_said_once_though_killed(&scene, input, undisturbed, (kills, 2_500), || {});
 }
 
+/// The same where the brokers say who reads what. Nobody has a name there, so each waits for the session of the one
+/// before it.
+#[test]
+fn after_kill_9_in_a_group_that_is_the_brokers_affair_everything_is_said_once() {
+    let (input, undisturbed) = Input::shared();
+    let scene = Scene::exactly_once(Kafka::shared(), "brokers-affair", sips!(250)).by_the_brokers();
+    assert_said_once_though_killed(&scene, input, undisturbed, (2, 2_500), || {});
+}
+
 /// Among the last hour's input, so that they come at different moments.
 pub fn bad_lines() -> Vec<Draft> {
     let bad = |n: usize| Draft::bytes(now_ms() - 90_000 * (BAD - n) as i64, format!("bad {n}"));

@@ -46,6 +46,7 @@ impl Seats {
         if let Some(member) = &config.fleet.member {
             settings.set("group.instance.id", member);
         }
+        client::join_by(config.kafka.group_protocol, &[&config.kafka.topics.lanes], &mut settings);
         let (joined, refused) = (AtomicBool::new(false), AtomicBool::new(false));
         let tokens = Tokens::of(&config.kafka.properties);
         let client = settings.create_with_context(Usher { runs, tokens, joined, refused })?;
@@ -61,6 +62,7 @@ impl Seats {
     pub fn check(&self) -> Result<(), String> {
         // Whoever needs a token asks for it while being polled.
         let _ = self.client.poll(Duration::ZERO);
+        let lanes = self.count - 1;
         let make = |topic: &str, count: usize| format!("kafka-topics.sh --create --topic {topic} --partitions {count}");
         let wanted = [(&self.topic, self.count), (&self.letters, 1)].into_iter();
         for (topic, count) in wanted.chain(self.state.iter().map(|state| (state, self.count))) {
@@ -74,7 +76,9 @@ impl Seats {
                 None | Some(0) => return Err(format!("the topic {topic:?} does not exist: {}", make(topic, count))),
                 Some(there) => {
                     return Err(format!(
-                        "the topic {topic:?} has {there} partitions and needs {count}: stop the fleet, delete it, {}",
+                        "fleet.lanes is {lanes}, which takes {count} partitions of the topic {topic:?}; it has {there}. \
+                         Set it back, or stop the fleet, delete the topic, {}: with another number of lanes \
+                         everything is learned anew",
                         make(topic, count)
                     ));
                 }

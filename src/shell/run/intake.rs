@@ -292,7 +292,8 @@ impl Intake {
                         signature: waiting.signature.as_deref(),
                     };
                     if let Some(is_dead_letter) = self.stepper.step(consumer, &partition, &taken, pump, batch, out) {
-                        self.circuit.note(slot, is_dead_letter);
+                        // Whoever passes it on sees all of a partition, and stops it.
+                        self.circuit.note(slot, is_dead_letter && !partition.relayed);
                     }
                     if self.circuit.is_stopped(slot) {
                         // What waits of it will come again.
