@@ -67,7 +67,10 @@ impl Relay {
         let Around { clock, reloads, trap, metrics, health, stop, .. } = around;
         let dir = &config.state.dir;
         let in_dir = |error| RunError::State { dir: dir.clone(), error };
-        std::fs::create_dir_all(dir).map_err(in_dir)?;
+        if let Err(error) = std::fs::create_dir_all(dir) {
+            let dir = dir.display();
+            tracing::warn!(%dir, %error, "there is no place to note a message that breaks this relay, should one do so");
+        }
         let poison = Poison::in_directory(dir, &Positions::new()).map_err(in_dir)?;
         let topics = Arc::new(Topics::of_relay(&config.kafka.topics));
         let consumer = Consumer::connect(&config.kafka, topics.clone(), Partitions::default(), metrics.clone())?;

@@ -76,9 +76,9 @@ impl Seats {
                 None | Some(0) => return Err(format!("the topic {topic:?} does not exist: {}", make(topic, count))),
                 Some(there) => {
                     return Err(format!(
-                        "fleet.lanes is {lanes}, which takes {count} partitions of the topic {topic:?}; it has {there}. \
-                         Set it back, or stop the fleet, delete the topic, {}: with another number of lanes \
-                         everything is learned anew",
+                        "fleet.lanes is {lanes}, which takes {count} partitions of the topic {topic:?}; it has \
+                         {there}. Set it back, or stop the fleet, delete the topic, {}: with another number of \
+                         lanes everything is learned anew",
                         make(topic, count)
                     ));
                 }
