@@ -5,6 +5,8 @@
 //! The quotient is a signal like any other, with a baseline and a yardstick of its own: where services have little to
 //! do with each other it wanders far and tells nothing. It has no series; whoever learns or looks works it out first.
 
+pub mod by_traffic;
+
 use super::baseline::scale::Scale;
 use super::character::Class;
 use super::elsewhere::Elsewhere;

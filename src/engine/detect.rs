@@ -11,11 +11,13 @@ pub mod bursts;
 pub mod load;
 pub mod onset;
 pub mod peers;
+pub mod present;
 pub mod rare;
 pub mod recovery;
 pub mod silence;
 pub mod steps;
 
+use super::adjusted::by_traffic;
 use super::baseline::{HORIZONS, Sides};
 use super::character::{Character, Class, character};
 use super::effect::{Coverage, Direction, Evidence, Lack, Method};
@@ -25,9 +27,11 @@ use super::fleet::Fleet;
 use super::policy::Policy;
 use super::service::{Instance, Service};
 use super::signal::{Nature, Signal};
+use super::traffic;
 use super::window::{Minute, minute_of, start_of};
 use arms::Arms;
 use peers::Shared;
+use present::Present;
 
 /// One look at a watch: what is judged and from when to when.
 pub struct Look<'a> {
@@ -81,6 +85,7 @@ pub struct Finding {
     pub samples_current: u64,
     pub instances: Vec<u32>,
     pub onset: Minute,
+    pub present: Present,
 }
 
 /// What windows of each length tell, all tracks and sides together: the sum of the reciprocals of their chances.
@@ -175,12 +180,8 @@ fn judge(look: &Look, place: usize, track: usize, character: &Character) -> Judg
     let signal = &look.service.signals[place];
     let seen = Coverage { signal: signal.title(track), smallest_change: None, lack: None };
     let mut judged = Judged { found: None, by_horizon: ByHorizon::default(), seen, shared: None };
-    if signal.nature == Nature::Adjusted {
-        let alone = after::after_against_expected(look, place, track, character);
-        (judged.seen.lack, judged.seen.smallest_change) = (alone.lack, alone.smallest_change);
-        let fell = alone.finding.filter(|finding| look.strength(finding) > 0.0 && load::fell(look, finding, character));
-        judged.take(fell, alone.by_horizon);
-        return judged;
+    if signal.is_derived() {
+        return judge_derived(look, place, character, judged);
     }
     let compared = arms::new_against_old(look, place, track, character);
     let side_by_side = compared.as_ref().is_some_and(|compared| compared.enough);
@@ -213,6 +214,26 @@ fn judge(look: &Look, place: usize, track: usize, character: &Character) -> Judg
         judged.take(rare, ByHorizon::default());
         judged.take(arms::one_against_peers(look, place, track, character), ByHorizon::default());
     }
+    judged
+}
+
+/// A signal that was worked out of others. Peers are asked about what it is made of: what they have of their own that
+/// is adjusted reaches only as far as they have learned.
+fn judge_derived(look: &Look, place: usize, character: &Character, mut judged: Judged) -> Judged {
+    let signal = &look.service.signals[place];
+    let alone = after::after_against_expected(look, place, 0, character);
+    (judged.seen.lack, judged.seen.smallest_change) = (alone.lack, alone.smallest_change);
+    let (own, base) = match signal.nature {
+        Nature::AdjustedUse => (true, by_traffic::base_of(look.service, place)),
+        _ => {
+            let fell = alone.finding.as_ref().is_some_and(|finding| load::fell(look, finding, character));
+            (fell, traffic::leading(look.service).map(|place| &look.service.signals[place]))
+        }
+    };
+    let found = alone.finding.filter(|finding| own && look.strength(finding) > 0.0);
+    let is_shared = |finding: &&Finding| peers::share(look, finding, base.unwrap_or(signal));
+    judged.shared = found.as_ref().filter(is_shared).map(Shared::new);
+    judged.take(found.filter(|_| judged.shared.is_none()), alone.by_horizon);
     judged
 }
 
@@ -296,11 +317,12 @@ impl Look<'_> {
             signal: signal.title(finding.track),
             direction: finding.direction,
             baseline: finding.baseline,
-            current: finding.current,
+            current: finding.present.value,
+            interval: finding.present.range.less(finding.baseline),
             onset: start_of(finding.onset).max(self.deployment.at),
             strength,
             samples_baseline: finding.samples_baseline,
-            samples_current: finding.samples_current,
+            samples_current: finding.present.samples,
             method: finding.method,
             weighty,
             unit: signal.unit_of(finding.track).map(str::to_string),

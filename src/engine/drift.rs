@@ -12,7 +12,7 @@ use super::effect::{Direction, Drift, Drifted};
 use super::fleet::Fleet;
 use super::gate::budget::Bucket;
 use super::policy::{Policy, RateLimit};
-use super::signal::{Nature, Signal};
+use super::signal::Signal;
 use super::stats::median;
 use super::time::{Span, Time};
 use super::window::{Minute, minute_of};
@@ -77,7 +77,7 @@ impl Drifts {
             let mut signals = Vec::new();
             let mut drifted = Vec::new();
             for (number, signal) in service.signals.iter().enumerate() {
-                if signal.nature == Nature::Adjusted {
+                if signal.is_derived() {
                     continue;
                 }
                 for track in 0..signal.tracks.len() {

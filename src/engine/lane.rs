@@ -4,7 +4,7 @@
 //! as the fleet was divided into, each with services of its own by a hash of environment and name. Deployments and
 //! control messages come to every lane. This file keeps the order of the rooms and does no arithmetic.
 
-use super::adjusted;
+use super::adjusted::{self, by_traffic};
 use super::aside::Aside;
 use super::detect::{self, Others};
 use super::drift::Drifts;
@@ -339,6 +339,10 @@ impl Lane {
         };
         self.fleet.settle_env(&watch.deployment.env, upto);
         adjusted::work_out(&mut self.fleet, service, upto, elsewhere);
+        let owner = &mut self.fleet.services[service];
+        for used in by_traffic::used(owner) {
+            by_traffic::work_out(owner, used, upto, |_| false);
+        }
         if elsewhere.is_wanting() {
             return None;
         }

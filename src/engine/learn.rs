@@ -40,10 +40,28 @@ pub fn roll(fleet: &mut Fleet, terms: &Terms, Rolled { service, signal, minute }
     if leads && adjusted::is_wanting(owner, upto - 1, terms.elsewhere) {
         return;
     }
+    // Before what it is made of is learned: its baseline tells what is new.
+    let known = owner.signals.len();
+    let adjusted = by_traffic(owner, terms, signal, upto);
+    let made = owner.signals.len() - known;
     learn(owner, terms, signal, upto, table);
+    if let Some(adjusted) = adjusted {
+        learn(owner, terms, adjusted, upto, table);
+    }
+    fleet.signals += made;
     if leads && let Some(adjusted) = adjusted::work_out(fleet, service, upto - 1, terms.elsewhere) {
         learn(&mut fleet.services[service], terms, adjusted, upto, table);
     }
+}
+
+/// Works out what is used, adjusted for traffic; of the time of an event no line learns.
+fn by_traffic(owner: &mut Service, terms: &Terms, signal: usize, upto: Minute) -> Option<usize> {
+    if !adjusted::by_traffic::is_used(&owner.signals[signal]) {
+        return None;
+    }
+    let stretches = terms.aside.of(&owner.env, &owner.name, upto.saturating_sub(KEPT as Minute));
+    let usual = |minute: Minute| !stretches.iter().any(|&(from, to)| from <= minute && minute < to);
+    adjusted::by_traffic::work_out(owner, signal, upto - 1, usual)
 }
 
 fn learn(owner: &mut Service, terms: &Terms, signal: usize, upto: Minute, table: &mut Table) {

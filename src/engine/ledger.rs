@@ -4,12 +4,13 @@
 //! far beyond what they scatter by, account for that: seasons and drift between releases come out even there.
 //! It measures nothing itself and asks no guardrail.
 
+use super::detect::present::Present;
 use super::detect::steps::Step;
 use super::effect::{Direction, Evidence, Method, Share};
 use super::event::Deployment;
 use super::gate::recent::Recent;
 use super::policy::Policy;
-use super::stats::mean;
+use super::stats::{Z95, mean};
 use super::time::{Span, Time};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -114,7 +115,7 @@ fn sum(policy: &Policy, entries: &[Entry], step: &Step) -> Option<Sum> {
         && along >= MOST * count
         && gained >= MOST * size
         && size >= MOST * gained;
-    holds.then(|| Sum { evidence: evidence(step, entries, (from, to), clear), shares: shares(step, entries) })
+    holds.then(|| Sum { evidence: evidence(step, entries, (from, to), size, clear), shares: shares(step, entries) })
 }
 
 /// The standard deviation; the median's would know too little from a handful of steps.
@@ -131,12 +132,15 @@ fn alike(one: Time, other: Time) -> bool {
     apart > Span::DAY.0 / 2 && off.min(Span::DAY.0 - off) <= ALIKE.0
 }
 
-fn evidence(step: &Step, entries: &[Entry], (from, to): (f64, f64), clear: f64) -> Evidence {
+fn evidence(step: &Step, entries: &[Entry], (from, to): (f64, f64), size: f64, clear: f64) -> Evidence {
+    // The sum's standard error is its size over how clear it is.
+    let away = Z95 * size / clear.max(1e-9);
     Evidence {
         signal: step.signal.clone(),
         direction: if to > from { Direction::Increase } else { Direction::Decrease },
         baseline: from,
         current: to,
+        interval: Present::within(&step.scale, to, away, 0).range.less(from),
         onset: entries.first().map_or(Time::MIN, |first| first.at),
         // The normal tail's exponent, as a power of ten.
         strength: clear * clear / 2.0 / std::f64::consts::LN_10,

@@ -5,6 +5,7 @@
 //! share of requests above it) and one for the average. Log severities are counted like deltas, with zeros where all
 //! is quiet.
 
+use super::adjusted::by_traffic::Line;
 use super::baseline::Baseline;
 use super::character::Class;
 use super::distribution::Distribution;
@@ -29,6 +30,8 @@ pub enum Nature {
     Distribution,
     /// A rate adjusted for the environment's (see `adjusted`); it has no series of its own.
     Adjusted,
+    /// What is used, adjusted for traffic; no series either.
+    AdjustedUse,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,6 +54,8 @@ pub struct Signal {
     /// Places of series whose instance was forgotten.
     vacant: Vec<u32>,
     pub distribution: Option<Distribution>,
+    /// Of what is used: how it goes with traffic.
+    pub line: Option<Box<Line>>,
     /// The newest minute that a sample fell into.
     pub latest: Minute,
     /// The minute up to which distances between instances are learned.
@@ -129,6 +134,7 @@ impl Signal {
             by_instance: Vec::new(),
             vacant: Vec::new(),
             distribution: None,
+            line: None,
             latest: Minute::MIN,
             learned_apart: Minute::MIN,
         }
@@ -137,6 +143,11 @@ impl Signal {
     /// The same with its fingerprint.
     pub fn found_by(self, id: u64) -> Signal {
         Signal { id, ..self }
+    }
+
+    /// Whether it is worked out of other signals.
+    pub fn is_derived(&self) -> bool {
+        matches!(self.nature, Nature::Adjusted | Nature::AdjustedUse)
     }
 
     /// Whether its bins divide by what was counted: a share or an average of events.

@@ -3,6 +3,9 @@
 //! Everything takes and gives finite numbers; an empty input gives `None`. No distribution is assumed of any signal
 //! here; the two tails are exact ones of counting.
 
+/// Standard errors to either side of what is so at 95 %, of a normal distribution.
+pub const Z95: f64 = 1.959_963_984_540_054;
+
 /// The median; sorts `values` partly.
 pub fn median(values: &mut [f64]) -> Option<f64> {
     quantile(values, 0.5)
@@ -92,6 +95,14 @@ pub fn log10_count_tail(events: f64, trials: f64, rate: f64) -> f64 {
     log10_binomial_tail(events.max(0.0) as u64, trials.max(events).max(0.0).ceil() as u64, rate.clamp(0.0, 1.0))
 }
 
+/// The interval at 95 % of the mean of a Poisson distribution of which so many events were seen (Garwood 1936, by the
+/// Wilson-Hilferty approximation of chi-square: Breslow and Day 1987, eq. 2.13).
+pub fn poisson_interval(events: f64) -> (f64, f64) {
+    let cube = |n: f64, z: f64| n * (1.0 - 1.0 / (9.0 * n) + z / (3.0 * n.sqrt())).powi(3);
+    let lower = if events > 0.0 { cube(events, -Z95).max(0.0) } else { 0.0 };
+    (lower, cube(events.max(0.0) + 1.0, Z95))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,5 +123,14 @@ mod tests {
         assert_eq!(log10_binomial_tail(0, 5, 0.1), 0.0);
         assert!(log10_binomial_tail(1_000_000, 1_000_001, 1e-6).is_finite());
         assert!((ln_gamma(10.0) - 362_880f64.ln()).abs() < 1e-10);
+    }
+
+    #[test]
+    fn intervals_of_counts() {
+        // Garwood's exact ones: 0 to 3.69, 1.62 to 11.67 (5 events), 81.4 to 121.6 (100 events).
+        for (events, lower, upper) in [(0.0, 0.0, 3.69), (5.0, 1.62, 11.67), (100.0, 81.4, 121.6)] {
+            let said = poisson_interval(events);
+            assert!((said.0 - lower).abs() < 0.1 && (said.1 - upper).abs() < 0.1, "{said:?}");
+        }
     }
 }

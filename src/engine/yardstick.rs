@@ -10,6 +10,7 @@
 //! of Applied Statistics 2010).
 //! No normality and no independence is assumed, but the past must be like the present.
 
+use super::stats::Z95;
 use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
 
@@ -33,6 +34,8 @@ const MARGIN: f64 = 1.1;
 /// Beyond it the tail falls off no faster than size to this power: where bursts are few, no fit knows how large they
 /// can be. A normal tail falls about so fast at three to five standard deviations.
 const DECAY: f64 = 12.0;
+/// log10 of 2.5 %.
+const OFTEN: f64 = -1.602;
 /// The prior of the tail's shape, and how many peaks it is worth.
 const SHAPE_PRIOR: (f64, f64) = (0.08, 20.0);
 const SHAPE_MAX: f64 = 0.45;
@@ -61,6 +64,8 @@ pub struct Tail {
     /// The largest deviation that was seen, and log10 of one in all looks.
     largest: f64,
     once: f64,
+    /// The standard deviation that noise alone gives to sizes.
+    noise: f64,
 }
 
 /// What lies above a threshold, in sizes to some power.
@@ -135,6 +140,7 @@ impl Yardstick {
             fits: [Some(common), self.fit(RARE, FEWEST, floor, overlap, power)],
             largest,
             once: -f64::from(self.total.max(1)).log10(),
+            noise,
         }
     }
 
@@ -214,6 +220,11 @@ impl Tail {
         // What was seen once is not rarer than that, whatever the fit says, and nothing beyond falls off at a cliff.
         let beyond = (size / (MARGIN * self.largest).max(1e-12)).log10().max(0.0);
         fitted.max(self.once - DECAY * beyond)
+    }
+
+    /// How far off on one side a level must be expected to be: 2.5 % of looks are farther, and noise alone is.
+    pub fn often(&self) -> f64 {
+        self.size_at(OFTEN).max(Z95 * self.noise)
     }
 
     /// The size whose `log10_p` is `target`.

@@ -41,9 +41,11 @@ fn numbers_that_json_does_not_have() {
     let mut said = regression();
     said.evidence[0].baseline = 0.0;
     said.evidence[0].current = f64::INFINITY;
+    said.evidence[0].interval = Interval::between(f64::NEG_INFINITY, f64::INFINITY);
     said.evidence[0].strength = f64::NAN;
     let payload = String::from_utf8(recommendation(&said, &stamp()).payload).unwrap();
-    assert!(payload.contains(r#""baseline":0.0,"current":1e+300,"change":1e+300,"onset""#), "{payload}");
+    let finite = r#""current":1e+300,"change":1e+300,"interval":{"lower":-1e+300,"upper":1e+300},"onset""#;
+    assert!(payload.contains(finite), "{payload}");
     assert!(payload.contains(r#""strength":0.0"#), "{payload}");
 }
 
@@ -208,6 +210,7 @@ fn regression() -> Recommendation {
                 direction: Direction::Increase,
                 baseline: 0.002,
                 current: 0.031,
+                interval: Interval::between(0.021, 0.04),
                 onset: BEGIN + Span::MINUTE,
                 strength: 41.2,
                 samples_baseline: 1440,
@@ -223,6 +226,7 @@ fn regression() -> Recommendation {
                 direction: Direction::Decrease,
                 baseline: 1234567.89,
                 current: 0.0,
+                interval: Interval::between(-1234567.89, -1234567.89),
                 onset: BEGIN + Span::minutes(2),
                 strength: 6.0,
                 samples_baseline: 60,

@@ -104,11 +104,11 @@ impl Scale {
         }
     }
 
-    /// Back to the signal's own unit.
+    /// Back to the signal's own unit; nothing is less than none of it, or more than all.
     pub fn value(&self, y: f64) -> f64 {
         match *self {
-            Scale::Ratio { offset } => y.exp() - offset,
-            Scale::Mirrored { whole, offset } => whole + offset - y.exp(),
+            Scale::Ratio { offset } => (y.exp() - offset).max(0.0),
+            Scale::Mirrored { whole, offset } => (whole + offset - y.exp()).min(whole),
             Scale::Difference { unit } => y * unit,
         }
     }

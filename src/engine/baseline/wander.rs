@@ -34,6 +34,11 @@ impl Wander {
         self.near.largest().max(self.far.as_ref().map_or(0.0, |far| far.0.largest()))
     }
 
+    /// How far off on one side a level must be expected to be.
+    pub fn often(&self) -> f64 {
+        self.near.often().max(self.far.as_ref().map_or(0.0, |far| far.0.often()))
+    }
+
     /// log10 of the probability that one look shows a wander of at least `size`.
     pub fn log10_p(&self, size: f64) -> f64 {
         let near = self.near.log10_p(size);

@@ -3,6 +3,7 @@
 //! The reference is frozen at the change; the expectation carries it along the season. Each horizon is measured by how
 //! far the same mean wandered over as long a time at other moments.
 
+use super::present::{self, Present, filled};
 use super::{ByHorizon, COUNTED, Finding, Look, direction, onset};
 use crate::engine::baseline::expect::{Levels, pooled};
 use crate::engine::baseline::scale::Scale;
@@ -11,7 +12,7 @@ use crate::engine::character::{Character, Class};
 use crate::engine::effect::{Direction, Lack, Method};
 use crate::engine::signal::{Nature, Signal};
 use crate::engine::stats::log10_count_tail;
-use crate::engine::window::Ring;
+use crate::engine::window::{Minute, Ring};
 
 #[derive(Default)]
 pub struct Alone {
@@ -45,8 +46,8 @@ pub fn after_against_expected(look: &Look, place: usize, track: usize, character
     let sides = Sides { down: sides.down && !judged.baseline.is_sparse(), ..sides };
     let mut found = Vec::new();
     // Nor does one minute in which somebody's samples were lost.
-    let adjusted = look.service.signals[place].nature == Nature::Adjusted;
-    for horizon in usize::from(judged.baseline.is_sparse() || adjusted)..HORIZONS.len() {
+    let derived = look.service.signals[place].is_derived();
+    for horizon in usize::from(judged.baseline.is_sparse() || derived)..HORIZONS.len() {
         for up in [true, false] {
             if (up && sides.up) || (!up && sides.down) {
                 let finding = at_horizon(look, (place, track), (reference, end), &levels, horizon, up, &mut alone);
@@ -57,11 +58,26 @@ pub fn after_against_expected(look: &Look, place: usize, track: usize, character
     began_with_the_change(look, &judged.total, scale, &mut found);
     found.iter().for_each(|(horizon, _, finding)| alone.by_horizon[*horizon] += finding.weight(character));
     let strongest = found.into_iter().reduce(|a, b| if b.2.surprise() > a.2.surprise() { b } else { a });
-    alone.finding = strongest.map(|(_, up, finding)| {
+    alone.finding = strongest.map(|(horizon, up, finding)| {
         let onset = onset::onset(&judged.total, scale, look.start, look.upto, up);
-        Finding { onset, ..finding }
+        let present = since(look, (place, track), onset, (horizon, up)).unwrap_or(finding.present);
+        Finding { onset, present, ..finding }
     });
     alone
+}
+
+/// The level since a moment, in not more minutes than a horizon has; the worst of them are part of it.
+fn since(look: &Look, name: (usize, usize), onset: Minute, (horizon, up): (usize, bool)) -> Option<Present> {
+    let signal = &look.service.signals[name.0];
+    let (ring, baseline) = (&signal.tracks[name.1].total, &signal.tracks[name.1].baseline);
+    let scale = baseline.scale()?;
+    let (end, width) = (ring.place_of(look.upto + 1), HORIZONS[horizon].0);
+    let minutes = end.checked_sub(ring.place_of(onset))?.clamp(present::FEWEST, width);
+    let value = pooled(ring, end - minutes, end, 0, !scale.is_mirrored())?;
+    let lag = end - ring.place_of(look.start - 1);
+    let away = baseline.wander(filled(minutes), lag, up).often() * stretch(signal, baseline, lag);
+    let expected = baseline.expect(&baseline.reference?, look.upto, minutes);
+    Some(Present::within(scale, value, away, minutes as u64).against(scale, &expected, up))
 }
 
 /// Leaves findings of those sides that began to move with the change. When a move began takes the longest to work out:
@@ -137,6 +153,7 @@ fn at_horizon(
         samples_current: width as u64,
         instances: Vec::new(),
         onset: look.start,
+        present: Present::within(scale, current, tail.often() * stretch, width as u64).against(scale, &expected, up),
     };
     let short = failures && up && horizon <= 1 && !is_jump(&finding, scale.is_mirrored());
     let lasts = || {

@@ -4,7 +4,10 @@
 //! is taken off too (difference in differences). The yardstick is how far any one instance stood apart from the rest
 //! before.
 
+mod bins;
+
 use super::load::is_memory;
+use super::present::{self, Present, filled};
 use super::{ByHorizon, COUNTED, Finding, Look, direction};
 use crate::engine::baseline::scale::Scale;
 use crate::engine::baseline::{Baseline, HORIZONS, Sides};
@@ -12,10 +15,13 @@ use crate::engine::character::{Character, Class};
 use crate::engine::effect::{Direction, Method};
 use crate::engine::event::Deployment;
 use crate::engine::service::Service;
-use crate::engine::signal::{Nature, Signal};
+use crate::engine::signal::Signal;
 use crate::engine::stats::{log10_binomial_tail, log10_count_tail};
-use crate::engine::window::{Bin, Minute};
+use crate::engine::window::Minute;
 use crate::engine::yardstick::Tail;
+
+pub use bins::{Both, luck, ours, robust, theirs, usual, weighed};
+use bins::{ratio, side_by_side, sum};
 
 /// Who carries the change and who runs beside, by place in the service's list of instances.
 #[derive(Clone, Debug, Default)]
@@ -69,111 +75,6 @@ impl Arms {
 fn contemporary(look: &Look, one: u32, other: u32) -> bool {
     let started = |each: u32| look.service.instances[each as usize].started.max(look.start - AGE);
     (started(one) - started(other)).abs() <= AGE / 4
-}
-
-/// A minute that both arms have: numerator and denominator of each.
-#[derive(Clone, Copy, Debug)]
-pub struct Both {
-    pub minute: Minute,
-    pub ours: (f64, f64),
-    pub theirs: (f64, f64),
-}
-
-impl Both {
-    fn our_value(&self) -> f64 {
-        self.ours.0 / self.ours.1
-    }
-}
-
-/// What an instance's bin adds to its arm: a gauge counts once a minute, however often it was read.
-pub fn weighed(signal: &Signal, bin: &Bin) -> (f64, f64) {
-    let weight = if signal.nature == Nature::Gauge { 1.0 / f64::from(bin.den.max(1e-9)) } else { 1.0 };
-    (f64::from(bin.num) * weight, f64::from(bin.den) * weight)
-}
-
-/// The minutes over `[from, upto]` that both arms have, in order.
-fn side_by_side(
-    service: &Service,
-    signal: &Signal,
-    track: usize,
-    (new, old): (&[u32], &[u32]),
-    from: Minute,
-    upto: Minute,
-) -> Vec<Both> {
-    let length = (upto - from + 1).clamp(0, 200);
-    let mut minutes: Vec<Both> =
-        (from..from + length).map(|minute| Both { minute, ours: (0.0, 0.0), theirs: (0.0, 0.0) }).collect();
-    for (arm, is_new) in [(new, true), (old, false)] {
-        for &instance in arm {
-            service.bins_of(signal, track, instance, from, upto, |bin| {
-                if let Some(both) = minutes.get_mut((bin.minute - from) as usize) {
-                    let sum = if is_new { &mut both.ours } else { &mut both.theirs };
-                    let (num, den) = weighed(signal, &bin);
-                    (sum.0, sum.1) = (sum.0 + num, sum.1 + den);
-                }
-            });
-        }
-    }
-    minutes.retain(|each| each.ours.1 > 0.0 && each.theirs.1 > 0.0);
-    if !signal.is_counted() {
-        // A mean over instances, whatever their number: every minute weighs the same.
-        for each in &mut minutes {
-            each.ours = (each.ours.0 / each.ours.1, 1.0);
-            each.theirs = (each.theirs.0 / each.theirs.1, 1.0);
-        }
-    }
-    minutes
-}
-
-fn sum(parts: impl Iterator<Item = (f64, f64)>) -> (f64, f64) {
-    parts.fold((0.0, 0.0), |(num, den), part| (num + part.0, den + part.1))
-}
-
-fn ratio(parts: impl Iterator<Item = (f64, f64)>) -> Option<f64> {
-    let (num, den) = sum(parts);
-    (den > 0.0).then(|| num / den)
-}
-
-/// The pooled value of our arm.
-pub fn ours(bins: &[Both]) -> Option<f64> {
-    ratio(bins.iter().map(|bin| bin.ours))
-}
-
-/// The pooled value of the other arm.
-pub fn theirs(bins: &[Both]) -> Option<f64> {
-    ratio(bins.iter().map(|bin| bin.theirs))
-}
-
-/// Our pooled value without the `drop` worst minutes, of as many as a horizon has at most.
-pub fn robust(bins: &[Both], drop: usize, highest: bool) -> Option<f64> {
-    match bins.len() {
-        0..=5 => without::<5>(bins, drop, highest),
-        _ => without::<{ HORIZONS[HORIZONS.len() - 1].0 }>(bins, drop, highest),
-    }
-}
-
-/// The same for the newest `N` minutes, which lie on the stack.
-fn without<const N: usize>(bins: &[Both], drop: usize, highest: bool) -> Option<f64> {
-    let bins = &bins[bins.len().saturating_sub(N)..];
-    if drop == 0 || bins.len() <= drop {
-        return ours(bins);
-    }
-    let mut kept = [(0.0, (0.0, 0.0)); N];
-    let kept = &mut kept[..bins.len()];
-    kept.iter_mut().zip(bins).for_each(|(kept, bin)| *kept = (bin.our_value(), bin.ours));
-    let cut = if highest { kept.len() - drop } else { drop };
-    kept.select_nth_unstable_by(cut, |a, b| a.0.total_cmp(&b.0));
-    let kept = if highest { &kept[..cut] } else { &kept[cut..] };
-    ratio(kept.iter().map(|each| each.1))
-}
-
-/// The variance that the luck of counting gives to the distance of two arms, on the scale, at the rate of theirs.
-pub fn luck(bins: &[Both], scale: &Scale) -> f64 {
-    let (_, all) = sum(bins.iter().map(|bin| bin.ours));
-    let (bad_there, all_there) = sum(bins.iter().map(|bin| bin.theirs));
-    // Where there was none, there might have been one.
-    let rate = bad_there.max(1.0) / all_there.max(1.0);
-    scale.slope(rate).powi(2) * rate * (1.0 - rate).max(0.0) * (1.0 / all + 1.0 / all_there)
 }
 
 pub struct Compared {
@@ -316,24 +217,6 @@ pub fn note_offsets(service: &mut Service, signal: usize, start: Minute) {
     }
 }
 
-/// How far apart two arms usually are; none where that is not known.
-pub fn usual(past: &[Both], scale: &Scale) -> Option<f64> {
-    if past.len() < PAST {
-        return None;
-    }
-    let away = |bin: &Both| scale.apart(bin.our_value(), bin.theirs.0 / bin.theirs.1);
-    let mut kept: Vec<(f64, &Both)> = past.iter().map(|bin| (away(bin), bin)).collect();
-    let half = kept.len() / 2;
-    let middle = kept.select_nth_unstable_by(half, |a, b| a.0.total_cmp(&b.0)).1.0;
-    // The same minutes leave both arms: a bad hour of both, or of one, must not look like a distance between them.
-    kept.iter_mut().for_each(|each| each.0 = scale.beside(each.0, middle));
-    let count = past.len() - past.len() / 5;
-    kept.select_nth_unstable_by(count, |a, b| a.0.total_cmp(&b.0).then(a.1.minute.cmp(&b.1.minute)));
-    kept.truncate(count);
-    let (ours, theirs) = (ratio(kept.iter().map(|each| each.1.ours))?, ratio(kept.iter().map(|each| each.1.theirs))?);
-    Some(scale.of(ours) - scale.of(theirs))
-}
-
 struct Pair<'a> {
     look: &'a Look<'a>,
     name: (usize, usize),
@@ -372,6 +255,7 @@ impl Pair<'_> {
         if size <= 0.0 {
             return;
         }
+        let onset = self.onset(scale, expected, size, up);
         let finding = Finding {
             signal: self.name.0,
             track: self.name.1,
@@ -390,12 +274,25 @@ impl Pair<'_> {
             samples_baseline: (width * self.old.len()) as u64,
             samples_current: (width * self.new.len()) as u64,
             instances: self.new.to_vec(),
-            onset: self.onset(scale, expected, size, up),
+            onset,
+            present: self
+                .since(scale, onset, width, up, offset.is_some())
+                .unwrap_or_else(|| Present::within(scale, new, tail.often() * unit, (width * self.new.len()) as u64)),
         };
         compared.by_horizon[horizon] += finding.weight(character);
         if compared.finding.as_ref().is_none_or(|best| finding.surprise() > best.surprise()) {
             compared.finding = Some(finding);
         }
+    }
+
+    /// Our level since a moment, in not more minutes than a horizon has.
+    fn since(&self, scale: &Scale, onset: Minute, most: usize, up: bool, own_past: bool) -> Option<Present> {
+        let minutes =
+            (self.bins.len() - self.bins.partition_point(|bin| bin.minute < onset)).clamp(present::FEWEST, most);
+        let first = self.bins.len().checked_sub(minutes)?;
+        let (tail, unit) = self.yardstick(scale, filled(minutes), first, up, own_past);
+        let samples = (minutes * self.new.len()) as u64;
+        Some(Present::within(scale, ours(&self.bins[first..])?, tail.often() * unit, samples))
     }
 
     /// How surprising a distance is, and its unit: what is counted is measured by luck, which differs by night and day.
@@ -480,6 +377,7 @@ impl Pair<'_> {
             samples_current: all,
             instances: self.new.to_vec(),
             onset: first,
+            present: Present::counted(new, bad as f64, all),
         })
     }
 }

@@ -6,6 +6,7 @@
 //! of what users feel, and where there is nobody to compare with; what goes up and down without a calm is one burst.
 
 use super::after::stretch;
+use super::present::Present;
 use super::{Finding, Look, direction, users_feel};
 use crate::engine::baseline::expect::pooled;
 use crate::engine::baseline::{HORIZONS, Sides};
@@ -66,6 +67,7 @@ fn on_one_side(look: &Look, place: usize, track: usize, up: bool) -> Option<Find
     let least = bursts.iter().map(|each| wander.log10_p(each.size / stretch)).fold(UNLIKELIEST, f64::max);
     let mean = |part: fn(&Burst) -> f64| bursts.iter().map(part).sum::<f64>() / count as f64;
     let (expected, current) = (mean(|each| each.expected), mean(|each| each.value));
+    let away = wander.often() * stretch / (count as f64).sqrt();
     Some(Finding {
         signal: place,
         track,
@@ -81,6 +83,7 @@ fn on_one_side(look: &Look, place: usize, track: usize, up: bool) -> Option<Find
         samples_current: count * width as u64,
         instances: Vec::new(),
         onset: bursts.first()?.began,
+        present: Present::within(scale, current, away, count * width as u64),
     })
 }
 

@@ -10,7 +10,7 @@ use crate::engine::effect::Direction;
 use crate::engine::fleet::Fleet;
 use crate::engine::policy::Policy;
 use crate::engine::report::{Moved, Question};
-use crate::engine::signal::{Nature, Signal};
+use crate::engine::signal::Signal;
 use crate::engine::window::Minute;
 use serde::{Deserialize, Serialize};
 
@@ -86,7 +86,7 @@ pub fn moved(fleet: &Fleet, policy: &Policy, asked: &Moved, except: Option<&str>
             continue;
         }
         let (mut told, mut moves_too) = (false, false);
-        for theirs in peer.signals.iter().filter(|theirs| theirs.nature != Nature::Adjusted) {
+        for theirs in peer.signals.iter().filter(|theirs| !theirs.is_derived()) {
             let same = theirs.name == asked.signal;
             let asked_too = asked.felt && users_feel(theirs.class);
             if !(same || asked_too) {

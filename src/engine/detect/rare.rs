@@ -5,7 +5,8 @@
 //! how likely is it that so many of them fell after the change (the conditional test of two Poisson rates, Przyborowski
 //! and Wilenski 1940). One stray event proves nothing, however quiet it was before.
 
-use super::{COUNTED, Finding, Look, direction};
+use super::present::Present;
+use super::{COUNTED, Finding, Look, direction, onset};
 use crate::engine::baseline::Sides;
 use crate::engine::baseline::scale::Scale;
 use crate::engine::character::{Character, Class};
@@ -61,7 +62,7 @@ pub fn rare_events(look: &Look, place: usize, track: usize, character: &Characte
     let mean = |values: &mut dyn Iterator<Item = f64>, n: u64| values.sum::<f64>() / n.max(1) as f64;
     let current = mean(&mut after.iter().map(|each| each.1), minutes);
     let baseline = scale.uneventful();
-    Some(Finding {
+    let finding = Finding {
         signal: place,
         track,
         method: Method::RareEvents,
@@ -76,7 +77,11 @@ pub fn rare_events(look: &Look, place: usize, track: usize, character: &Characte
         samples_current: minutes,
         instances: Vec::new(),
         onset: eventful[0],
-    })
+        present: Present::counted(current, count as f64, minutes),
+    };
+    // What went on before the change goes on for longer after it, which is many events and not its fault.
+    let early = || onset::began_before(&judged.total, &scale, look.start, look.upto, true);
+    (look.strength(&finding) > 0.0 && !early()).then_some(finding)
 }
 
 /// The minutes before the change that are looked at one by one.

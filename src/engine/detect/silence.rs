@@ -5,8 +5,9 @@
 //! the pipeline may be what failed: that is missing data, not silence. The end of a recording stops everybody's samples
 //! at once and is therefore never silence.
 
+use super::present::Present;
 use super::{Finding, Look};
-use crate::engine::effect::{Direction, Method};
+use crate::engine::effect::{Direction, Interval, Method};
 use crate::engine::fleet::Fleet;
 use crate::engine::report::Question;
 use crate::engine::service::Service;
@@ -97,6 +98,7 @@ fn finding(look: &Look, place: usize, since: Minute, silent_for: Minute, instanc
         samples_current: 0,
         instances,
         onset: since + 1,
+        present: Present { value: 0.0, samples: 0, range: Interval::between(0.0, 0.0) },
     }
 }
 

@@ -10,7 +10,6 @@ use crate::engine::character::character;
 use crate::engine::event::Deployment;
 use crate::engine::fleet::Fleet;
 use crate::engine::policy::Policy;
-use crate::engine::signal::Nature;
 use crate::engine::stats::{mean, spread};
 use crate::engine::window::{Minute, Ring, minute_of};
 
@@ -45,7 +44,7 @@ pub fn is_measurable(deployment: &Deployment, upto: Minute) -> bool {
 pub fn steps(fleet: &Fleet, policy: &Policy, service: usize, deployment: &Deployment, upto: Minute) -> Vec<Step> {
     let change = minute_of(deployment.at);
     let mut steps = Vec::new();
-    for signal in fleet.services[service].signals.iter().filter(|each| each.nature != Nature::Adjusted) {
+    for signal in fleet.services[service].signals.iter().filter(|each| !each.is_derived()) {
         let character = character(policy, &signal.metric, signal.class);
         for (place, track) in signal.tracks.iter().enumerate() {
             let Some(scale) = track.baseline.scale().filter(|_| !track.baseline.is_sparse()) else { continue };

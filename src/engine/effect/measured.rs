@@ -3,6 +3,7 @@
 //! Only shapes and the two divisions; who counts what stands in `accuracy`, what follows from it in `earning`.
 
 use super::{Automation, Method};
+use crate::engine::stats::Z95;
 use crate::engine::time::{Span, Time};
 use std::sync::Arc;
 
@@ -81,14 +82,13 @@ impl Tally {
 
 /// The Wilson score interval at 95 % of `hits` in `of` trials (Wilson 1927); none of no trials.
 pub fn wilson(hits: u64, of: u64) -> Option<Share95> {
-    const Z: f64 = 1.959_963_984_540_054;
     if of == 0 {
         return None;
     }
     let n = of as f64;
     let share = hits.min(of) as f64 / n;
-    let centre = (share + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
-    let half = Z / (1.0 + Z * Z / n) * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
+    let centre = (share + Z95 * Z95 / (2.0 * n)) / (1.0 + Z95 * Z95 / n);
+    let half = Z95 / (1.0 + Z95 * Z95 / n) * (share * (1.0 - share) / n + Z95 * Z95 / (4.0 * n * n)).sqrt();
     // Rounding may carry the ends a hair beyond what a share can be, or past the estimate.
     let (lower, upper) = ((centre - half).max(0.0).min(share), (centre + half).min(1.0).max(share));
     Some(Share95 { estimate: share, lower, upper })

@@ -9,13 +9,13 @@ use super::Inquiry;
 use super::exposure::{Before, Exposure, exposure};
 use super::journal::{Journal, Speaker, Watched};
 use super::template::{Block, Tally, Template, block_of};
-use crate::engine::effect::{Direction, Evidence, LogEvidence, Method};
+use crate::engine::effect::{Direction, Evidence, Interval, LogEvidence, Method};
 use crate::engine::elsewhere::Elsewhere;
 use crate::engine::event::{Deployment, Severity};
 use crate::engine::policy::Policy;
 use crate::engine::report::Question;
 use crate::engine::service::Service;
-use crate::engine::stats::log10_binomial_tail;
+use crate::engine::stats::{log10_binomial_tail, poisson_interval};
 use crate::engine::time::{Span, Time};
 
 /// Lines of a new kind of error, and occasions that starting up does not explain: fewer are stray.
@@ -369,11 +369,16 @@ impl<'a> Look<'a> {
         let all = self.journal.speakers.iter().filter(|each| self.now - each.last < Span::minutes(5)).count();
         let instances = on.iter().copied().filter(|each| named(each) && on.len() < all.max(2));
         let weighty = template.severity >= Severity::Error && !silent;
+        // Lines come in bursts: so many of them count as one.
+        let bursts = self.bursts(template);
+        let (lower, upper) = poisson_interval(found.counted / bursts);
+        let [lower, upper] = [lower, upper].map(|count| (count * bursts - found.expected) / found.minutes.max(1.0));
         Evidence {
             signal: format!("logs.{level} \"{text}\""),
             direction: found.direction,
             baseline: found.expected / found.minutes.max(1.0),
             current: found.counted / found.minutes.max(1.0),
+            interval: Interval::between(lower, upper),
             onset: found.onset.max(self.deployment.at),
             strength: found.strength,
             samples_baseline: self.before.minutes as u64,

@@ -136,6 +136,8 @@ struct EvidenceFields<'a> {
     current: f64,
     #[serde(serialize_with = "rounded")]
     change: f64,
+    /// Where the change may lie at 95 %.
+    interval: IntervalFields,
     /// Absent where the baseline is zero, or so near to it that the ratio says nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     ratio: Option<f64>,
@@ -190,6 +192,14 @@ impl LogFields<'_> {
 }
 
 #[derive(Serialize)]
+struct IntervalFields {
+    #[serde(serialize_with = "rounded")]
+    lower: f64,
+    #[serde(serialize_with = "rounded")]
+    upper: f64,
+}
+
+#[derive(Serialize)]
 struct SampleCounts {
     baseline: u64,
     current: u64,
@@ -204,6 +214,7 @@ impl EvidenceFields<'_> {
             baseline: evidence.baseline,
             current: evidence.current,
             change: evidence.current - evidence.baseline,
+            interval: IntervalFields { lower: evidence.interval.lower, upper: evidence.interval.upper },
             ratio: (evidence.baseline != 0.0 && ratio.is_finite()).then(|| readable(ratio)),
             onset: evidence.onset.0,
             strength: evidence.strength,
