@@ -69,7 +69,7 @@ impl Relay {
         let in_dir = |error| RunError::State { dir: dir.clone(), error };
         if let Err(error) = std::fs::create_dir_all(dir) {
             let dir = dir.display();
-            tracing::warn!(%dir, %error, "there is no place to note a message that breaks this relay, should one do so");
+            tracing::warn!(%dir, %error, "there is no place to note a message that breaks this relay");
         }
         let poison = Poison::in_directory(dir, &Positions::new()).map_err(in_dir)?;
         let topics = Arc::new(Topics::of_relay(&config.kafka.topics));
