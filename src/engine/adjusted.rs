@@ -28,14 +28,12 @@ pub fn work_out(fleet: &mut Fleet, service: usize, upto: Minute, elsewhere: &Els
     fleet.services[service].settle(own, upto);
     others.iter().for_each(|&(other, signal)| fleet.services[other].settle(signal, upto));
     for minute in from..=upto {
-        let Some(requests) = fleet.services[service].signals[own].tracks[0].total.at(minute).copied() else { continue };
+        let Some(requests) = fleet.services[service].signals[own].tracks[0].total.at(minute) else { continue };
         let here = others.iter().map(|each| share(fleet, each, minute));
         let there = there.iter().map(|shares| shares.get((minute - from) as usize).copied().flatten());
         let Some(busy) = busy(here.chain(there)).filter(|busy| *busy > 0.0) else { continue };
         let track = &mut fleet.services[service].signals[place].tracks[0];
-        if let Some(bin) = track.total.bin(minute, KEPT) {
-            *bin = Bin { num: (f64::from(requests.num) / busy) as f32, ..requests };
-        }
+        track.total.set(Bin { num: (f64::from(requests.num) / busy) as f32, ..requests }, KEPT);
     }
     Some(place)
 }

@@ -7,6 +7,7 @@
 
 mod apart;
 pub mod expect;
+mod past;
 pub mod scale;
 pub mod wander;
 pub mod week;
@@ -14,11 +15,11 @@ pub mod week;
 use super::character::Class;
 use super::policy::Worse;
 use super::window::{Minute, Ring};
-use super::yardstick::{Tail, Yardstick};
+use super::yardstick::{Tail, Yardsticks};
 use expect::{Expectation, Levels, Seen};
+use past::Past;
 use scale::Scale;
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
 use wander::Wander;
 use week::Week;
 
@@ -28,9 +29,6 @@ pub const HORIZONS: [(usize, usize); 4] = [(2, 1), (5, 1), (15, 3), (45, 6)];
 
 /// (horizon, lag in bins from the window's end to the reference) for which the wandering is learned.
 pub const CELLS: [(usize, usize); 8] = [(0, 5), (0, 30), (0, 90), (1, 15), (1, 90), (2, 30), (2, 90), (3, 90)];
-
-/// The longest of these lags: so many levels are kept, 24 bytes each.
-const LONGEST_LAG: usize = 90;
 
 /// A stretch that is far off is left out of the yardstick for at most so many bins in a row; then it is the new normal.
 const INCIDENT_BINS: u32 = 120;
@@ -63,11 +61,11 @@ pub struct Baseline {
     /// Mean absolute difference of neighbouring bins, in the scale's unit.
     noise: f64,
     previous: Option<f64>,
-    up: [Yardstick; CELLS.len()],
-    down: [Yardstick; CELLS.len()],
+    up: Yardsticks<{ CELLS.len() }>,
+    down: Yardsticks<{ CELLS.len() }>,
     /// Of one instance against the rest, by horizon: as they are, and against their own past difference.
-    pub apart_up: [Yardstick; 2 * HORIZONS.len()],
-    pub apart_down: [Yardstick; 2 * HORIZONS.len()],
+    apart_up: Yardsticks<{ 2 * HORIZONS.len() }>,
+    apart_down: Yardsticks<{ 2 * HORIZONS.len() }>,
     /// By horizon, the variance of such distances beyond what the luck of counting gives them.
     apart_beyond: [f32; HORIZONS.len()],
     turn: u32,
@@ -85,8 +83,8 @@ pub struct Baseline {
     incidents: Vec<(Minute, Minute)>,
     flat_error: f64,
     season_error: f64,
-    /// The levels before each of the latest learned bins' successors, newest last.
-    levels: VecDeque<Option<Levels>>,
+    /// The levels before each of the latest learned bins' successors.
+    past: Past,
 }
 
 impl Default for Baseline {
@@ -113,7 +111,7 @@ impl Default for Baseline {
             incidents: Vec::new(),
             flat_error: 0.0,
             season_error: 0.0,
-            levels: VecDeque::new(),
+            past: Past::default(),
         }
     }
 }
@@ -178,7 +176,7 @@ impl Baseline {
         let first = ring.place_of(self.learned);
         let last = ring.place_of(upto);
         for place in first..last {
-            let Some(bin) = ring.get(place).copied() else { continue };
+            let Some(bin) = ring.get(place) else { continue };
             let Some(value) = bin.value() else { continue };
             self.eventful += u32::from(scale.is_eventful(value));
             self.learn_bin(ring, place, bin.minute, scale.of(value), Sides::of(worse, Some(&scale)));
@@ -190,22 +188,18 @@ impl Baseline {
     pub fn skip(&mut self, upto: Minute) {
         self.learned = self.learned.max(upto);
         self.previous = None;
-        self.levels.clear();
+        self.past.clear();
     }
 
     fn learn_bin(&mut self, ring: &Ring, place: usize, minute: Minute, y: f64, sides: Sides) {
-        if self.levels.len() >= LONGEST_LAG {
-            self.levels.pop_front();
-        }
         let mut seen = Seen::new(ring, place + 1);
         let odd = self.looks_odd(&mut seen, minute, sides);
         self.learn_unless(odd, &mut seen, minute, y, sides);
-        // Levels move slowly: every other bin's stand for the next one's too.
-        let levels = match self.levels.back() {
-            Some(last) if minute % 2 != 0 => *last,
-            _ => self.levels(ring, place + 1),
-        };
-        self.levels.push_back(levels);
+        if self.past.is_single() && minute % 2 != 0 {
+            self.past.repeat();
+        } else {
+            self.past.push(self.levels(ring, place + 1));
+        }
     }
 
     fn learn_unless(&mut self, odd: bool, seen: &mut Seen, minute: Minute, y: f64, sides: Sides) {
@@ -232,9 +226,11 @@ impl Baseline {
             self.shelved.append(&mut self.pending);
             self.learn_shelved();
         }
-        self.shelved.append(&mut self.pending);
-        let surplus = self.shelved.len().saturating_sub(SHELVED);
-        self.shelved.drain(..surplus);
+        if !self.pending.is_empty() {
+            let surplus = (self.shelved.len() + self.pending.len()).saturating_sub(SHELVED);
+            self.shelved.drain(..surplus.min(self.shelved.len()));
+            self.shelved.append(&mut self.pending);
+        }
         self.odd = 0;
         self.sound = None;
         if let Some(previous) = self.previous.replace(y) {
@@ -248,7 +244,8 @@ impl Baseline {
         self.week.learn(minute, y);
         if days_before == 0 && self.week.days() > 0 {
             // From here on the season is expected, so what was learned without it counts for less.
-            self.up.iter_mut().chain(&mut self.down).for_each(Yardstick::fade);
+            self.up.fade();
+            self.down.fade();
         }
         self.bins += 1;
         self.turn = self.turn.wrapping_add(1);
@@ -282,7 +279,7 @@ impl Baseline {
         for up in [true, false] {
             if let Some(size) = self.watched_deviation(seen, horizon, &expected, sides, up) {
                 let cells = if up { &mut self.up } else { &mut self.down };
-                cells[cell].learn(size);
+                cells.learn(cell, size);
             }
         }
     }
@@ -310,7 +307,7 @@ impl Baseline {
             let cells = if up { &mut self.up } else { &mut self.down };
             // The peak, and looks a little beside it.
             for part in [1.0, 0.8, 0.6] {
-                cells[usize::from(cell)].learn(part * f64::from(size));
+                cells.learn(usize::from(cell), part * f64::from(size));
             }
         }
     }
@@ -375,8 +372,8 @@ impl Baseline {
 
     /// The levels that stood `lag` bins before the end of a window that ends with the bin that is being learned.
     fn levels_before(&self, lag: usize) -> Option<Levels> {
-        // The newest entry stands before the bin being learned, one bin before the window's end.
-        *self.levels.get((self.levels.len() + 1).checked_sub(lag)?)?
+        // The newest ones stand before the bin being learned, one bin before the window's end.
+        self.past.before(lag.checked_sub(2)?)
     }
 
     /// How surprising it is to wander so far over a horizon, the reference lying `lag` bins before the window's end.
@@ -393,13 +390,13 @@ impl Baseline {
     fn tail(&self, cell: usize, up: bool) -> Tail {
         let cells = if up { &self.up } else { &self.down };
         let (width, _) = HORIZONS[CELLS[cell].0];
-        let looks = cells[cell].looks();
+        let looks = cells.looks(cell);
         let spacing = match cell {
             0..=2 => 1.0,
             3 | 4 => 2.0,
             _ => (CELLS.len() - 5) as f64,
         };
-        cells[cell].tail(self.floor(width, looks), self.usual(width), (width as f64 / spacing).max(1.0), POWER)
+        cells.get(cell).tail(self.floor(width, looks), self.usual(width), (width as f64 / spacing).max(1.0), POWER)
     }
 
     /// What noise alone does to a mean of so many bins, as a standard deviation.
@@ -421,12 +418,12 @@ fn young(looks: u32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::window::Bin;
 
     fn ring_of(values: impl Iterator<Item = f64>) -> Ring {
         let mut ring = Ring::default();
         for (minute, value) in values.enumerate() {
-            let bin = ring.bin(minute as Minute, 10_000).expect("in order");
-            (bin.num, bin.den) = (value as f32, 1.0);
+            ring.set(Bin { minute: minute as Minute, num: value as f32, den: 1.0 }, 10_000);
         }
         ring
     }

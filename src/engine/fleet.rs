@@ -4,7 +4,7 @@
 //! can say so. Judging is elsewhere.
 
 use super::character::{Class, class_of};
-use super::distribution::{Distribution, above};
+use super::distribution::above;
 use super::event::{Buckets, LogLine, Origin, Reading, Sample, Severity};
 use super::fingerprint::Fingerprint;
 use super::index::Index;
@@ -231,7 +231,7 @@ impl Fleet {
         };
         owner.overflowed = false;
         let signal_of = &mut owner.signals[signal];
-        let series = signal_of.add_series(Series::new(series_name, instance, at, signal_of.tracks.len())) as u32;
+        let series = signal_of.add_series(Series::new(series_name, instance, signal_of.tracks.len())) as u32;
         let place = Place { service: service as u32, signal: signal as u32, series };
         self.forget();
         self.series_by_name.set(series_name, place);
@@ -273,13 +273,13 @@ impl Fleet {
 }
 
 fn put_histogram(signal: &mut Signal, series: usize, at: Time, buckets: &Buckets) -> Taken {
-    let distribution = signal.distribution.get_or_insert_with(Distribution::default);
+    let distribution = signal.distribution.get_or_insert_with(Box::default);
     if distribution.learn(buckets) {
         for &level in distribution.levels() {
             signal.tracks.push(Track::new(Feature::Above(level)));
         }
         let tracks = signal.tracks.len();
-        signal.series.iter_mut().for_each(|series| series.rings.resize_with(tracks, Default::default));
+        signal.series.iter_mut().for_each(|series| series.extend_to(tracks));
     }
     let count: u64 = buckets.counts.iter().sum();
     let sum = buckets.sum.unwrap_or_else(|| count as f64 * super::distribution::quantile(buckets, 0.5).unwrap_or(0.0));

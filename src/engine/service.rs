@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Instances remembered of one service; past it the one that was silent for longest is forgotten.
-/// About 150 bytes each, and 1 KiB for each of its series.
+/// About 150 bytes each, and 0.5 KiB for each of its series.
 pub const INSTANCES: usize = 512;
 
 /// Minutes of silence after which an instance is forgotten when another one comes; and when there is no room for it.
@@ -183,7 +183,7 @@ impl Service {
 
     /// One instance's bin of a track, errors being counted against requests.
     pub fn bin_of(&self, signal: &Signal, track: usize, instance: u32, minute: Minute) -> Option<Bin> {
-        let own = signal.series_of(instance).and_then(|series| series.rings.get(track)?.at(minute)).copied();
+        let own = signal.series_of(instance).and_then(|series| series.ring(track)?.at(minute));
         let Some(partner) = signal.partner.and_then(|place| self.signals.get(place as usize)) else {
             return match (own, signal.nature) {
                 (Some(bin), Nature::Rate) => {
@@ -195,7 +195,7 @@ impl Service {
                 (None, _) => None,
             };
         };
-        let requests = partner.series_of(instance).and_then(|series| series.rings.first()?.at(minute)).copied()?;
+        let requests = partner.series_of(instance).and_then(|series| series.ring(0)?.at(minute))?;
         let requests = f64::from(requests.num) / f64::from(requests.den.max(1e-9));
         let errors = own.map_or(0.0, |bin| f64::from(bin.num) / f64::from(bin.den.max(1e-9)));
         (requests > 0.0).then_some(Bin { minute, num: errors as f32, den: requests as f32 })
@@ -217,14 +217,14 @@ impl Service {
         }
         // Where errors are counted against requests, the requests say which minutes there are.
         let (lead, lead_track) = leading.map_or((signal, track), |partner| (partner, 0));
-        let Some(ring) = lead.series_of(instance).and_then(|series| series.rings.get(lead_track)) else { return };
-        for bin in ring.between(from, upto.saturating_add(1)) {
+        let Some(ring) = lead.series_of(instance).and_then(|series| series.ring(lead_track)) else { return };
+        ring.between(from, upto.saturating_add(1)).for_each(|bin| {
             if leading.is_none() && signal.nature != Nature::Rate {
-                each(*bin);
+                each(bin);
             } else if let Some(bin) = self.bin_of(signal, track, instance, bin.minute) {
                 each(bin);
             }
-        }
+        });
     }
 
     fn alive(&self, instance: u32, minute: Minute) -> bool {
@@ -244,9 +244,7 @@ impl Service {
             let from = self.unsettled(&self.signals[place], track, upto).max(oldest);
             for minute in from..=upto {
                 let Some(bin) = self.total(&self.signals[place], track, minute) else { continue };
-                if let Some(slot) = self.signals[place].tracks[track].total.bin(minute, KEPT) {
-                    *slot = bin;
-                }
+                self.signals[place].tracks[track].total.set(bin, KEPT);
             }
             let track = &mut self.signals[place].tracks[track];
             if from <= upto {
@@ -298,7 +296,7 @@ impl Service {
 
     /// The last rate of an instance that missed a scrape, if it missed only that and spoke again or may yet.
     fn held(&self, series: &super::series::Series, track: usize, minute: Minute) -> Option<f64> {
-        let ring = series.rings.get(track)?;
+        let ring = series.ring(track)?;
         let place = ring.place_of(minute).checked_sub(1)?;
         let bin = ring.get(place)?;
         (minute - bin.minute <= HELD).then(|| f64::from(bin.num) / f64::from(bin.den.max(1e-9)))

@@ -14,7 +14,7 @@ use super::window::{Minute, Ring};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Bins kept of a track over all instances: three hours and more, 12 bytes each.
+/// Bins kept of a track over all instances: three hours and more, 4 to 12 bytes each.
 pub const KEPT: usize = 200;
 
 /// Whose series a vacant place is.
@@ -53,7 +53,7 @@ pub struct Signal {
     by_instance: Vec<u32>,
     /// Places of series whose instance was forgotten.
     vacant: Vec<u32>,
-    pub distribution: Option<Distribution>,
+    pub distribution: Option<Box<Distribution>>,
     /// Of what is used: how it goes with traffic.
     pub line: Option<Box<Line>>,
     /// The newest minute that a sample fell into.
@@ -172,6 +172,10 @@ impl Signal {
                 place as usize
             }
             None => {
+                if self.series.len() == self.series.capacity() {
+                    // They are most of what there is, so not as many again.
+                    self.series.reserve_exact(1 + self.series.len() / 4);
+                }
                 self.series.push(series);
                 self.series.len() - 1
             }
@@ -185,7 +189,7 @@ impl Signal {
         let place = std::mem::take(self.by_instance.get_mut(instance as usize)?).checked_sub(1)?;
         self.vacant.push(place);
         let series = self.series.get_mut(place as usize)?;
-        series.rings.iter_mut().for_each(|ring| *ring = Ring::default());
+        series.forget();
         series.instance = NOBODY;
         Some(series.name)
     }

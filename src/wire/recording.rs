@@ -5,9 +5,10 @@
 
 use super::inbound::SIGNATURE;
 use super::outbound::Message;
-use super::text::Text;
+use super::text::{Text, unescaped};
 use crate::engine::time::Time;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -36,7 +37,9 @@ struct LineFields<'a> {
     offset: i64,
     ts: i64,
     key: Option<Text<'a>>,
-    payload: Option<Text<'a>>,
+    /// JSON within a string has an escape every few bytes, so it is read by itself.
+    #[serde(borrow)]
+    payload: Option<&'a RawValue>,
     /// Names and values by turns, as kcat has them.
     #[serde(default)]
     headers: Vec<Option<Text<'a>>>,
@@ -59,13 +62,15 @@ pub fn parse(line: &[u8]) -> Result<Line<'_>, String> {
             signature = value.map(|value| value.0);
         }
     }
+    let payload = fields.payload.map(unescaped).transpose();
+    let payload = payload.map_err(|error| format!("payload: {error}"))?;
     Ok(Line {
         topic: fields.topic.0,
         partition: fields.partition,
         offset: fields.offset,
         ts: Time(fields.ts),
         key: fields.key.map(|key| key.0),
-        payload: fields.payload.map(|payload| payload.0),
+        payload,
         signature,
     })
 }

@@ -5,6 +5,7 @@
 
 use crate::finite::assert_finite;
 use regressd::engine::Engine;
+use regressd::engine::cut::Extent;
 use regressd::engine::event::{Fact, Input};
 use regressd::engine::policy::Policy;
 use regressd::engine::time::{Span, Time};
@@ -39,4 +40,6 @@ pub fn stepped(stream: &[u8]) {
     let told = format!("{effects:?}");
     assert!(!told.contains("NaN") && !told.contains("inf,"), "{told}");
     assert_finite(&engine);
+    // What is learned of services is lent, not part of the engine as it is serialised.
+    engine.shares(Extent::All).iter().for_each(assert_finite);
 }

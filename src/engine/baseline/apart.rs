@@ -6,7 +6,7 @@
 
 use super::{Baseline, HORIZONS, POWER_APART, Sides, young};
 use crate::engine::policy::Worse;
-use crate::engine::yardstick::{Tail, Yardstick};
+use crate::engine::yardstick::{Tail, Yardsticks};
 
 /// Distances from which the part beyond luck is taken as it comes, and the weight of one of them later on.
 const FIRST: u32 = 20;
@@ -17,7 +17,7 @@ const FAR: f64 = 3.0;
 impl Baseline {
     /// How surprising it is that an instance stands apart, as it is or against its own past.
     pub fn apart_tail(&self, horizon: usize, own_past: bool, up: bool, instances: usize) -> Tail {
-        let (width, looks) = (HORIZONS[horizon].0, self.apart(horizon, own_past, up).looks());
+        let (width, looks) = (HORIZONS[horizon].0, self.apart(up).looks(place(horizon, own_past)));
         // The service's noise is that of a mean over instances: one of them is noisier.
         let single = (instances.max(2) as f64).sqrt().min(3.0);
         self.tail_apart(horizon, own_past, up, self.floor(width, looks) * single, self.usual(width) * single)
@@ -25,23 +25,22 @@ impl Baseline {
 
     /// The same of shares of what was counted, in units of `apart_unit`.
     pub fn apart_tail_of_shares(&self, horizon: usize, own_past: bool, up: bool) -> Tail {
-        self.tail_apart(horizon, own_past, up, young(self.apart(horizon, own_past, up).looks()), 1.0)
+        self.tail_apart(horizon, own_past, up, young(self.apart(up).looks(place(horizon, own_past))), 1.0)
     }
 
     fn tail_apart(&self, horizon: usize, own_past: bool, up: bool, floor: f64, noise: f64) -> Tail {
         // Windows overlap by about two thirds (see `learn::apart`).
         let overlap = (HORIZONS[horizon].0 as f64).min(2.5);
-        self.apart(horizon, own_past, up).tail(floor, noise, overlap, POWER_APART)
+        self.apart(up).get(place(horizon, own_past)).tail(floor, noise, overlap, POWER_APART)
     }
 
-    fn apart(&self, horizon: usize, own_past: bool, up: bool) -> &Yardstick {
-        let cells = if up { &self.apart_up } else { &self.apart_down };
-        &cells[2 * horizon + usize::from(own_past)]
+    fn apart(&self, up: bool) -> &Yardsticks<{ 2 * HORIZONS.len() }> {
+        if up { &self.apart_up } else { &self.apart_down }
     }
 
     /// Distances learned at the shortest horizon.
     pub fn apart_looks(&self) -> u32 {
-        self.apart_up[0].looks().max(self.apart_down[0].looks())
+        self.apart_up.looks(0).max(self.apart_down.looks(0))
     }
 
     /// The unit in which distances are measured of which luck alone has this variance.
@@ -51,7 +50,8 @@ impl Baseline {
 
     /// Learns how much farther than by luck one instance stood apart: what all do not have in common.
     fn learn_beyond(&mut self, horizon: usize, away: f64, luck: f64) {
-        let looks = self.apart_up[2 * horizon].looks().max(self.apart_down[2 * horizon].looks());
+        let as_it_is = place(horizon, false);
+        let looks = self.apart_up.looks(as_it_is).max(self.apart_down.looks(as_it_is));
         let beyond = f64::from(self.apart_beyond[horizon]);
         let most = if looks < FIRST { f64::MAX } else { FAR * FAR * (luck + beyond) };
         let squared = (away * away).min(most);
@@ -73,13 +73,18 @@ impl Baseline {
         let away = [away[0] / units[0], away[1] / units[1]];
         for (way, away) in away.into_iter().enumerate().filter(|(_, away)| away.is_finite()) {
             if sides.up {
-                self.apart_up[2 * horizon + way].learn(away.max(0.0));
+                self.apart_up.learn(place(horizon, way == 1), away.max(0.0));
             }
             if sides.down {
-                self.apart_down[2 * horizon + way].learn((-away).max(0.0));
+                self.apart_down.learn(place(horizon, way == 1), (-away).max(0.0));
             }
         }
     }
+}
+
+/// Which of the yardsticks is asked.
+fn place(horizon: usize, own_past: bool) -> usize {
+    2 * horizon + usize::from(own_past)
 }
 
 #[cfg(test)]
@@ -108,7 +113,7 @@ mod tests {
         let mut baseline = Baseline::default();
         for look in 0..2_000 {
             baseline.learn_beyond(0, if look % 2 == 0 { 0.3 } else { -0.3 }, 0.01);
-            baseline.apart_up[0].learn(1.0);
+            baseline.apart_up.learn(0, 1.0);
         }
         assert!((baseline.apart_unit(0, 0.01) - 0.3).abs() < 0.02, "{}", baseline.apart_unit(0, 0.01));
     }

@@ -6,6 +6,7 @@
 use super::{Baseline, HORIZONS};
 use crate::engine::window::{Bin, Minute, Ring};
 use serde::{Deserialize, Serialize};
+use std::num::NonZeroU16;
 
 /// The levels before a moment, on the track's scale: what an expectation starts from. 20 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,7 +17,7 @@ pub struct Levels {
     slope: f32,
     /// The last minute before the moment, and minutes from bin to bin.
     origin: Minute,
-    step: Minute,
+    step: NonZeroU16,
 }
 
 /// The interval in which a mean over a window is no surprise, on the track's scale.
@@ -42,9 +43,14 @@ impl Levels {
         self.origin
     }
 
+    /// Minutes from bin to bin.
+    fn step(&self) -> Minute {
+        self.step.get().into()
+    }
+
     /// The middle of a window of `width` bins that ends with `minute`.
     pub fn middle(&self, minute: Minute, width: usize) -> Minute {
-        minute - width as Minute * self.step / 2
+        minute - width as Minute * self.step() / 2
     }
 }
 
@@ -64,13 +70,14 @@ impl Baseline {
         let mut hour = if hour.len >= 15 { hour } else { Window::of(ring, from, reference, &[]) };
         let slope = hour.slope(&scale).unwrap_or(0.0);
         let hour = hour.trimmed().map_or(recent, |level| scale.of(level));
-        let step = ((origin - first) / (reference - start).saturating_sub(1).max(1) as Minute).max(1);
+        let step = (origin - first) / (reference - start).saturating_sub(1).max(1) as Minute;
+        let step = NonZeroU16::new(step.clamp(1, u16::MAX.into()) as u16)?;
         Some(Levels { recent: recent as f32, hour: hour as f32, slope: slope as f32, origin, step })
     }
 
     /// What is expected of a window of `width` bins that ends with `minute`.
     pub fn expect(&self, levels: &Levels, minute: Minute, width: usize) -> Expectation {
-        let &Levels { recent, hour, slope, origin, step } = levels;
+        let (&Levels { recent, hour, slope, origin, .. }, step) = (levels, levels.step());
         let (recent, hour) = (f64::from(recent), f64::from(hour));
         let middle = levels.middle(minute, width);
         let mut expected = Expectation { low: recent.min(hour), high: recent.max(hour), flat: 0.5 * (recent + hour) };
@@ -95,7 +102,7 @@ impl Baseline {
 
     /// How much the season moves the level from before a moment to another one, if a day or more is known.
     pub fn season(&self, levels: &Levels, middle: Minute) -> Option<f64> {
-        self.week.shift(levels.origin - 15 * levels.step, middle).map(|shift| shift.0)
+        self.week.shift(levels.origin - 15 * levels.step(), middle).map(|shift| shift.0)
     }
 
     /// How far the window that ends before place `end` lies outside of what was expected, on one side; negative inside.
@@ -158,13 +165,13 @@ impl<const N: usize> Window<N> {
     /// The newest `N` bins of the places `[from, to)`.
     fn of(ring: &Ring, from: usize, to: usize, without: &[(Minute, Minute)]) -> Window<N> {
         let mut window = Window { bins: [Bin { minute: 0, num: 0.0, den: 0.0 }; N], keys: [0; N], len: 0 };
-        for bin in ring.places(from.max(to.saturating_sub(N)), to) {
+        ring.places(from.max(to.saturating_sub(N)), to).for_each(|bin| {
             if bin.den > 0.0 && !without.iter().any(|&(from, to)| from <= bin.minute && bin.minute <= to) {
-                window.bins[window.len] = *bin;
+                window.bins[window.len] = bin;
                 window.keys[window.len] = key(bin.num / bin.den, window.len);
                 window.len += 1;
             }
-        }
+        });
         window
     }
 
@@ -224,12 +231,18 @@ fn key(value: f32, place: usize) -> u64 {
 mod tests {
     use super::*;
 
+    impl Levels {
+        /// As they are where nothing moves, in the first minute.
+        pub fn flat(level: f32) -> Levels {
+            Levels { recent: level, hour: level, slope: 0.0, origin: 0, step: NonZeroU16::MIN }
+        }
+    }
+
     #[test]
     fn the_worst_bins_are_left_out() {
         let mut ring = Ring::default();
         for (minute, num) in [1.0, 1.0, 50.0, 1.0, 1.0].into_iter().enumerate() {
-            let bin = ring.bin(minute as Minute, 10).expect("in order");
-            (bin.num, bin.den) = (num, 1.0);
+            ring.set(Bin { minute: minute as Minute, num, den: 1.0 }, 10);
         }
         assert_eq!(pooled(&ring, 0, 5, 1, true), Some(1.0));
         assert!(pooled(&ring, 0, 5, 1, false).is_some_and(|value| value > 10.0));

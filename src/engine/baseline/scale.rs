@@ -152,12 +152,12 @@ impl Scale {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::window::Bin;
 
     fn ring(values: &[f32], den: f32) -> Ring {
         let mut ring = Ring::default();
         for (minute, value) in values.iter().enumerate() {
-            let bin = ring.bin(minute as i32, 100).expect("in order");
-            (bin.num, bin.den) = (value * den, den);
+            ring.set(Bin { minute: minute as i32, num: value * den, den }, 100);
         }
         ring
     }

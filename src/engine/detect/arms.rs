@@ -188,7 +188,7 @@ fn compare(
 fn offset(signal: &Signal, track: usize, new: &[u32]) -> Option<f64> {
     let mut sum = 0.0;
     for &instance in new {
-        sum += f64::from(*signal.series_of(instance)?.apart.get(track)?.as_ref()?);
+        sum += f64::from(signal.series_of(instance)?.strand(track)?.apart?);
     }
     Some(sum / new.len() as f64)
 }
@@ -208,11 +208,12 @@ pub fn note_offsets(service: &mut Service, signal: usize, start: Minute) {
             usual(&past, scale).map(|usual| usual as f32)
         };
         let worth = instances.len() <= COMPARED && !rest.is_empty();
-        noted.push((0..judged.tracks.len()).map(|track| worth.then(|| of_track(track)).flatten()).collect());
+        noted.extend((0..judged.tracks.len()).map(|track| (one, track, worth.then(|| of_track(track)).flatten())));
     }
-    for (one, apart) in instances.into_iter().zip(noted) {
-        if let Some(series) = service.signals[signal].series_of_mut(one) {
-            series.apart = apart;
+    for (one, track, apart) in noted {
+        let series = service.signals[signal].series_of_mut(one);
+        if let Some(strand) = series.and_then(|series| series.strand_mut(track)) {
+            strand.apart = apart;
         }
     }
 }

@@ -77,12 +77,12 @@ fn gain(window: &[(Minute, f64)], place: usize, up: bool) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::window::Bin;
 
     fn ring(level: impl Fn(Minute) -> f32, upto: Minute) -> Ring {
         let mut ring = Ring::default();
         for minute in 0..=upto {
-            let bin = ring.bin(minute, 1_000).expect("in order");
-            (bin.num, bin.den) = (level(minute) + (minute % 3) as f32, 1.0);
+            ring.set(Bin { minute, num: level(minute) + (minute % 3) as f32, den: 1.0 }, 1_000);
         }
         ring
     }

@@ -85,13 +85,13 @@ pub fn rare_events(look: &Look, place: usize, track: usize, character: &Characte
 }
 
 /// The minutes before the change that are looked at one by one.
-fn before_change<'a>(look: &Look, total: &'a Ring) -> impl Iterator<Item = &'a Bin> {
+fn before_change(look: &Look, total: &Ring) -> impl Iterator<Item = Bin> {
     total.between(look.start - RECENT, look.start - 1)
 }
 
 /// Minutes with events in the busiest stretch of so many minutes before the change: events come in clusters.
 fn busiest(total: &Ring, look: &Look, scale: &Scale, length: Minute) -> u64 {
-    let eventful = |bin: &&Bin| bin.value().is_some_and(|value| scale.is_eventful(value));
+    let eventful = |bin: &Bin| bin.value().is_some_and(|value| scale.is_eventful(value));
     let minutes: Vec<Minute> = before_change(look, total).filter(eventful).map(|bin| bin.minute).collect();
     let within = |&end: &Minute| minutes.iter().filter(|&&each| end - length < each && each <= end).count() as u64;
     minutes.iter().map(within).max().unwrap_or(0)

@@ -66,7 +66,7 @@ fn rounds(
     let turns = (0..running.min(ROUND)).map(|turn| (first + turn) % running);
     // What was usual before a short window will do for the next ones; a long window must not overlap it.
     let is_fresh = |then: Minute| minute.saturating_sub(then) < USUAL;
-    let usual_of = |instance: u32| signal.series_of(instance).and_then(|series| series.usual.get(track)).copied();
+    let usual_of = |instance: u32| signal.series_of(instance).and_then(|series| series.strand(track)?.usual);
     let stale = turns.clone().any(|one| usual_of(table.running[one]).is_none_or(|(then, _)| !is_fresh(then)));
     let reach = |horizon: usize| HORIZONS[horizon].0 as Minute + if horizon > LATELY || stale { USUAL_OF } else { 0 };
     let farthest = (0..HORIZONS.len()).filter(|&horizon| due[horizon]).map(reach).max().unwrap_or(0);
@@ -88,22 +88,23 @@ fn rounds(
             let away = scale.of(new) - scale.of(old);
             let luck = share.then(|| luck(bins, &scale));
             let signal = &mut service.signals[place];
-            let tracks = signal.tracks.len();
-            let Some(series) = signal.series_of_mut(instance) else { continue };
-            series.usual.resize(tracks, (Minute::MIN, f32::NAN));
-            let known = series.usual[track];
-            let (then, apart) = if horizon <= LATELY && is_fresh(known.0) {
-                known
-            } else {
-                let past = &past[past.partition_point(|bin| bin.minute <= upto - USUAL_OF)..];
-                (minute, usual(past, &scale).map_or(f32::NAN, |usual| usual as f32))
+            let Some(strand) = signal.series_of_mut(instance).and_then(|series| series.strand_mut(track)) else {
+                continue;
+            };
+            let (then, apart) = match strand.usual {
+                Some(known) if horizon <= LATELY && is_fresh(known.0) => known,
+                _ => {
+                    let past = &past[past.partition_point(|bin| bin.minute <= upto - USUAL_OF)..];
+                    (minute, usual(past, &scale).map(|usual| usual as f32))
+                }
             };
             if horizon <= LATELY {
-                series.usual[track] = (then, apart);
+                strand.usual = Some((then, apart));
             }
             let lucks = luck.map(|luck| [luck, luck * (1.0 + width as f64 / f64::from(USUAL_OF))]);
             let baseline = &mut signal.tracks[track].baseline;
-            baseline.learn_apart(horizon, [away, away - f64::from(apart)], lucks, worse);
+            let apart = apart.map_or(f64::NAN, f64::from);
+            baseline.learn_apart(horizon, [away, away - apart], lucks, worse);
         }
     }
 }

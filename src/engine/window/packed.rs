@@ -7,7 +7,6 @@
 use super::{Bin, Minute, Ring};
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::borrow::Cow;
 use std::fmt;
 
 /// First minute, length, whether all denominators are the same.
@@ -15,10 +14,8 @@ const HEADER: usize = 4 + 2 + 1;
 
 impl Serialize for Ring {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut bytes = Vec::with_capacity(HEADER + 4 + 8 * self.bins.len());
-        let (front, back) = self.bins.as_slices();
-        // Where a ring begins in memory is no part of the state.
-        let bins: Cow<[Bin]> = if back.is_empty() { front.into() } else { [front, back].concat().into() };
+        let mut bytes = Vec::with_capacity(HEADER + 4 + 8 * self.len());
+        let bins: Vec<Bin> = self.places(0, self.len()).collect();
         let run = |a: &Bin, b: &Bin| a.minute.checked_add(1) == Some(b.minute);
         // Longer ones than a ring ever has would not fit the length.
         let runs = bins.chunk_by(run).flat_map(|run| run.chunks(usize::from(u16::MAX)));
@@ -61,7 +58,7 @@ impl Visitor<'_> for Packed {
 }
 
 fn unpack(mut bytes: &[u8]) -> Option<Ring> {
-    let mut ring = Ring::default();
+    let mut bins = Vec::new();
     while !bytes.is_empty() {
         let (header, rest) = bytes.split_first_chunk::<HEADER>()?;
         let first = Minute::from_le_bytes([header[0], header[1], header[2], header[3]]);
@@ -75,11 +72,11 @@ fn unpack(mut bytes: &[u8]) -> Option<Ring> {
         for place in 0..length {
             let minute = first.checked_add(place as Minute)?;
             let den = float(dens, if same { 0 } else { place })?;
-            ring.bins.push_back(Bin { minute, num: float(nums, place)?, den });
+            bins.push(Bin { minute, num: float(nums, place)?, den });
         }
         bytes = rest;
     }
-    Some(ring)
+    Some(Ring::of(&bins))
 }
 
 #[cfg(test)]
@@ -92,7 +89,7 @@ mod tests {
         for (minute, num, den) in
             [(1, 0.1, 1.0), (2, -0.0, 1.0), (3, f32::MAX, 1.0), (9, 1.0, 2.0), (10, 5.0, 3.0), (i32::MAX, 0.0, 0.0)]
         {
-            *ring.bin(minute, 5).expect("in order") = Bin { minute, num, den };
+            ring.set(Bin { minute, num, den }, 5);
             let bytes = postcard::to_allocvec(&ring).expect("plain");
             assert_eq!(postcard::from_bytes::<Ring>(&bytes), Ok(ring.clone()));
         }
@@ -108,7 +105,7 @@ mod tests {
     fn a_full_hour_of_a_gauge_is_four_bytes_a_minute() {
         let mut ring = Ring::default();
         for minute in 0..100 {
-            *ring.bin(minute, 60).expect("in order") = Bin { minute, num: 0.5, den: 1.0 };
+            ring.set(Bin { minute, num: 0.5, den: 1.0 }, 60);
         }
         assert!(postcard::to_allocvec(&ring).expect("plain").len() < 60 * 4 + 30);
     }

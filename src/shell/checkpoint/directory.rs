@@ -9,12 +9,17 @@ use super::{Cut, FORMAT, Found, Recovered, Written, other_format, piece, recover
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
 
 const NAME: &str = "checkpoint";
 const MAGIC: &[u8; 8] = b"regressd";
 
 /// Kind, length of the body, CRC-32 of both and the body; little endian.
 const FRAME: usize = 1 + 8 + 4;
+
+/// So many bytes are synced while more are being written.
+const SYNCED: u64 = 32 << 20;
 
 const HEAD: u8 = 1;
 const SERVICE: u8 = 2;
@@ -78,10 +83,28 @@ impl Directory {
 }
 
 fn write_file(path: &Path, cut: Cut) -> io::Result<Written> {
-    let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
+    let file = File::create(path)?;
+    let behind = file.try_clone()?;
+    let (more, much) = mpsc::sync_channel(1);
+    thread::scope(|scope| {
+        // The disk is at work while the next services are serialised, and not only once all of them are.
+        let sync = thread::Builder::new().name("checkpoint sync".into());
+        let sync = sync.spawn_scoped(scope, move || much.iter().try_for_each(|()| behind.sync_data()))?;
+        let written = write_frames(file, cut, &more);
+        drop(more);
+        // What a disk did not take is told to one of the two alone.
+        sync.join().map_err(|_| io::Error::other("the thread that syncs panicked"))??;
+        written
+    })
+}
+
+/// Says each time that so much more is written.
+fn write_frames(file: File, cut: Cut, more: &mpsc::SyncSender<()>) -> io::Result<Written> {
+    let mut file = BufWriter::with_capacity(1 << 20, file);
     file.write_all(MAGIC)?;
     file.write_all(&FORMAT.to_le_bytes())?;
     let mut frames = Frames { file, count: 0, bytes: 12, digest: crc32fast::Hasher::new() };
+    let mut told = 0;
     frames.write(HEAD, &cut.head)?;
     let mut body = Vec::new();
     for share in cut.shares {
@@ -91,6 +114,11 @@ fn write_file(path: &Path, cut: Cut) -> io::Result<Written> {
         // Whatever the engine changes from here on it need not copy.
         drop(share);
         frames.write(SERVICE, &body)?;
+        if frames.bytes - told >= SYNCED {
+            told = frames.bytes;
+            // One that is still at it sees the rest when it is asked next.
+            let _ = more.try_send(());
+        }
     }
     let crc = frames.digest.clone().finalize();
     let end = postcard::to_stdvec(&(frames.count, crc)).map_err(io::Error::other)?;
