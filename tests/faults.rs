@@ -18,6 +18,8 @@ mod http;
 mod kafka;
 #[path = "edge/leash.rs"]
 mod leash;
+#[path = "edge/ports.rs"]
+mod ports;
 #[path = "edge/scene.rs"]
 mod scene;
 #[path = "edge/topic.rs"]

@@ -20,7 +20,7 @@ const SHARE: (usize, usize) = (256 << 10, 4 << 20);
 const OVERHEAD: usize = 96;
 
 /// How long a partition that shows nothing may hold up the others. Whether it is at its end is known without waiting;
-/// what runs into this is a partition whose broker does not answer.
+/// what runs into this is a partition whose broker does not answer, or that nobody passes on.
 pub const WAIT_MS: u64 = 60_000;
 
 /// Names a partition among those that are aligned.
@@ -49,6 +49,14 @@ impl Lane {
     fn holds_up(&self, at: Time) -> bool {
         self.queue.is_empty() && !self.ended && self.promised.is_none_or(|promised| promised < at)
     }
+
+    /// It holds up the moment whose turn it is, if there is one, or all that is to come.
+    fn is_awaited(&self, at: Option<Time>) -> bool {
+        match at {
+            Some(at) => self.holds_up(at),
+            None => self.relayed && self.queue.is_empty() && !self.ended,
+        }
+    }
 }
 
 impl Waiting {
@@ -71,8 +79,8 @@ pub enum Next {
 #[derive(Default)]
 pub struct Align {
     lanes: Vec<Option<Lane>>,
-    /// Since when, on the caller's watch, a choice has been held up.
-    held_up_since: Option<u64>,
+    /// Some partition is being waited for.
+    waits: bool,
     given_up: Vec<Slot>,
 }
 
@@ -83,21 +91,34 @@ struct Lane {
     bytes: usize,
     /// Has nothing more to show, or has been given up on; until its next message.
     ended: bool,
+    /// Others pass it on, and say how far they have.
+    relayed: bool,
     /// Nothing of before this moment is to come.
     promised: Option<Time>,
+    /// Since when, on the caller's watch, it has been waited for and has shown nothing.
+    awaited_since: Option<u64>,
     paused: bool,
 }
 
 impl Align {
     /// Begins (or begins again, empty) to align a partition.
     pub fn assign(&mut self, slot: Slot, topic: Arc<str>, number: i32) {
+        self.add(slot, (topic, number), false);
+    }
+
+    /// The same of one that others pass on: they are waited for also while nothing is buffered, as time goes on by what
+    /// they say.
+    pub fn assign_relayed(&mut self, slot: Slot, topic: Arc<str>, number: i32) {
+        self.add(slot, (topic, number), true);
+    }
+
+    fn add(&mut self, slot: Slot, name: Name, relayed: bool) {
         if self.lanes.len() <= slot {
             self.lanes.resize_with(slot + 1, || None);
         }
-        let name = (topic, number);
-        self.lanes[slot] =
-            Some(Lane { name, queue: VecDeque::new(), bytes: 0, ended: false, promised: None, paused: false });
-        self.held_up_since = None;
+        let (queue, promised, awaited_since) = (VecDeque::new(), None, None);
+        let (bytes, ended, paused) = (0, false, false);
+        self.lanes[slot] = Some(Lane { name, queue, bytes, ended, relayed, promised, awaited_since, paused });
     }
 
     /// Forgets a partition and what it has buffered.
@@ -132,7 +153,7 @@ impl Align {
     pub fn offer(&mut self, slot: Slot, waiting: Waiting) {
         if let Some(Some(lane)) = self.lanes.get_mut(slot) {
             lane.bytes += waiting.cost();
-            lane.ended = false;
+            (lane.ended, lane.awaited_since) = (false, None);
             lane.queue.push_back(waiting);
         }
     }
@@ -155,24 +176,37 @@ impl Align {
                 }
             }
         }
-        let Some((at, _, slot)) = first else {
-            self.held_up_since = None;
-            return Next::Empty;
-        };
-        let held_up = missing && self.each().any(|(_, lane)| lane.holds_up(at));
-        let held_up = held_up && self.bytes() < BYTES_MAX;
-        if held_up && now_ms.saturating_sub(*self.held_up_since.get_or_insert(now_ms)) < WAIT_MS {
-            return Next::Wait;
+        let (at, first) = (first.map(|(at, ..)| at), first.map(|(.., slot)| slot));
+        if missing && self.is_awaiting(at, now_ms) {
+            return if first.is_some() { Next::Wait } else { Next::Empty };
         }
-        if held_up {
-            self.given_up = self.each().filter(|(_, lane)| lane.holds_up(at)).map(|(slot, _)| slot).collect();
-            self.given_up.clone().into_iter().for_each(|slot| self.end(slot));
+        if std::mem::take(&mut self.waits) {
+            self.lanes.iter_mut().flatten().for_each(|lane| lane.awaited_since = None);
         }
-        self.held_up_since = None;
+        let Some(slot) = first else { return Next::Empty };
         match self.pop(slot) {
             Some(waiting) => Next::Take(slot, waiting),
             None => Next::Empty,
         }
+    }
+
+    /// Whether somebody is to be waited for, with `at` the moment whose turn it would be. Who has been waited for long
+    /// enough is given up.
+    fn is_awaiting(&mut self, at: Option<Time>, now_ms: u64) -> bool {
+        let is_full = self.is_full();
+        let mut awaiting = false;
+        for (slot, lane) in self.lanes.iter_mut().enumerate() {
+            let Some(lane) = lane.as_mut().filter(|lane| lane.is_awaited(at)) else { continue };
+            self.waits = true;
+            let since = *lane.awaited_since.get_or_insert(now_ms);
+            if is_full || now_ms.saturating_sub(since) >= WAIT_MS {
+                lane.ended = true;
+                self.given_up.push(slot);
+            } else {
+                awaiting = true;
+            }
+        }
+        awaiting
     }
 
     /// The partition has nothing more to show, whatever else is thought of it.
@@ -184,11 +218,13 @@ impl Align {
 
     /// Nothing of before this moment is to come of a partition.
     pub fn promise(&mut self, slot: Slot, at: Time) {
-        if let Some(Some(lane)) = self.lanes.get_mut(slot)
-            && lane.promised < Some(at)
-        {
-            lane.promised = Some(at);
-            lane.ended = false;
+        if let Some(Some(lane)) = self.lanes.get_mut(slot) {
+            // Somebody passes it on, however slowly.
+            lane.awaited_since = None;
+            if lane.promised < Some(at) {
+                lane.promised = Some(at);
+                lane.ended = false;
+            }
         }
     }
 
@@ -385,6 +421,42 @@ mod tests {
         assert_eq!(drain(&mut align, 2, &[]), [8]);
         align.promise(0, Time(7));
         assert_eq!(align.upto(|_| false), Some(Time(7)), "the least of what was promised");
+    }
+
+    #[test]
+    fn who_is_passed_on_slowly_is_waited_for_and_who_is_not_is_given_up() {
+        let mut align = aligned(1);
+        (1..4).for_each(|slot| align.assign_relayed(slot, "logs".into(), slot as i32));
+        align.offer(0, message(100));
+        (1..4).for_each(|slot| align.promise(slot, Time(5)));
+        assert_eq!(align.next(0, |_| false), Next::Wait);
+        // What is said again says that somebody is there, whether it has come any further or not.
+        align.promise(1, Time(7));
+        align.promise(2, Time(5));
+        assert_eq!(align.next(WAIT_MS - 1, |_| false), Next::Wait);
+        assert_eq!(align.take_given_up(), Vec::<Slot>::new());
+        assert_eq!(align.next(WAIT_MS, |_| false), Next::Wait, "1 and 2 have not shown what they have");
+        assert_eq!(align.take_given_up(), [3], "it is overdue");
+        align.promise(1, Time(100));
+        align.promise(2, Time(100));
+        assert_eq!(drain(&mut align, WAIT_MS, &[]), [100]);
+    }
+
+    #[test]
+    fn with_nothing_buffered_time_goes_on_without_what_nobody_passes_on() {
+        let mut align = aligned(0);
+        (0..2).for_each(|slot| align.assign_relayed(slot, "logs".into(), slot as i32));
+        let upto = |align: &mut Align, now_ms: u64| {
+            align.promise(0, Time(now_ms as i64));
+            assert_eq!(align.next(now_ms, |_| false), Next::Empty);
+            align.upto(|_| false)
+        };
+        assert_eq!(upto(&mut align, 0), None, "1 may show anything");
+        assert_eq!(upto(&mut align, WAIT_MS - 1), None);
+        assert_eq!(upto(&mut align, WAIT_MS), Some(Time(WAIT_MS as i64)));
+        assert_eq!(align.take_given_up(), [1]);
+        align.promise(1, Time(7));
+        assert_eq!(upto(&mut align, WAIT_MS + 1), Some(Time(7)), "it is there again");
     }
 
     #[test]

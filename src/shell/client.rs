@@ -3,12 +3,13 @@
 //! The operator's own properties go over our defaults, each to the client that it means something to; what delivery
 //! depends on is set after them by the two.
 
-use super::config::Kafka;
+use super::config::{GroupProtocol, Kafka};
 use super::telemetry::KafkaTrouble;
 use super::tokens;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Which client the settings are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +79,16 @@ const OF_PRODUCERS: &[&str] = &[
     "transactional.id",
 ];
 
+/// What the members of a group settle among each other under the classic protocol. Under the other the brokers say, and
+/// librdkafka refuses it; a name of a member's own would be refused to whoever is back early.
+pub const OF_CLASSIC: &[&str] =
+    &["group.instance.id", "heartbeat.interval.ms", "partition.assignment.strategy", "session.timeout.ms"];
+
+/// What to look at when the brokers refuse us.
+pub const REFUSED: &str = "the brokers refuse us: look at sasl.*, security.protocol and ssl.* in [kafka.properties] \
+                           (such as sasl.username, sasl.password, ssl.ca.location, sasl.oauthbearer.*); a restart \
+                           takes what is changed";
+
 /// Brokers, name, and the operator's properties.
 pub fn settings(kafka: &Kafka, side: Side, defaults: &[(&str, &str)]) -> ClientConfig {
     let others = match side {
@@ -98,6 +109,24 @@ pub fn settings(kafka: &Kafka, side: Side, defaults: &[(&str, &str)]) -> ClientC
     let debug = tracing::enabled!(target: "librdkafka", tracing::Level::DEBUG);
     settings.set_log_level(if debug { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
     settings
+}
+
+/// Settles how a consumer takes part in its group, once all else is set: by which protocol, and under which name, if it
+/// has one of its own. That goes with what it reads: to a member whose name they know, brokers give what it had,
+/// whatever it asks for by now.
+pub fn join_by(protocol: GroupProtocol, topics: &[&str], settings: &mut ClientConfig) {
+    if let Some(name) = settings.get("group.instance.id").map(str::to_owned) {
+        let mut topics = topics.to_vec();
+        topics.sort_unstable();
+        let digest = xxh3_64(topics.join(",").as_bytes()) as u32;
+        settings.set("group.instance.id", format!("{name}-{digest:08x}"));
+    }
+    if protocol == GroupProtocol::Consumer {
+        OF_CLASSIC.iter().for_each(|name| {
+            settings.remove(name);
+        });
+        settings.set("group.protocol", "consumer");
+    }
 }
 
 /// A line of librdkafka's log. Its "errors" are mostly brokers that come and go, which the daemon rides out and tells
@@ -136,6 +165,19 @@ pub fn trouble(error: &KafkaError, reason: &str) -> KafkaTrouble {
     }
 }
 
+/// Whether a right is missing that somebody has to give us.
+pub fn is_forbidden(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::GroupAuthorizationFailed
+                | RDKafkaErrorCode::ClusterAuthorizationFailed
+                | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
+        )
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,5 +203,21 @@ mod tests {
         assert_eq!(got(Side::Producer, "linger.ms").as_deref(), Some("7"));
         assert_eq!(got(Side::Consumer, "linger.ms"), None);
         assert_eq!(got(Side::Consumer, "client.rack"), got(Side::Producer, "client.rack"));
+    }
+    #[test]
+    fn a_members_name_goes_with_what_it_reads() {
+        let name = |topics: &[&str]| {
+            let mut settings = ClientConfig::new();
+            settings.set("group.instance.id", "only");
+            join_by(GroupProtocol::Classic, topics, &mut settings);
+            settings.get("group.instance.id").map(str::to_owned).expect("it has one")
+        };
+        assert!(name(&["a", "b"]).starts_with("only-"));
+        assert_eq!(name(&["a", "b"]), name(&["b", "a"]));
+        assert_ne!(name(&["a", "b"]), name(&["a"]));
+        let mut settings = ClientConfig::new();
+        settings.set("session.timeout.ms", "9000");
+        join_by(GroupProtocol::Consumer, &["a"], &mut settings);
+        assert_eq!((settings.get("session.timeout.ms"), settings.get("group.protocol")), (None, Some("consumer")));
     }
 }

@@ -9,6 +9,7 @@ mod form;
 mod keys;
 mod layers;
 mod mask;
+mod rendered;
 mod section;
 #[cfg(test)]
 mod tests;
@@ -51,6 +52,7 @@ pub struct Kafka {
     pub cluster: String,
     pub topics: Topics,
     pub delivery: DeliveryMode,
+    pub group_protocol: GroupProtocol,
     /// Messages above this many bytes go to the dead letters unread.
     pub message_bytes_max: usize,
     /// `learn`: deployments older than a watch at the very first start are learned from; `judge`: spoken of too.
@@ -66,6 +68,15 @@ pub enum DeliveryMode {
     AtLeastOnce,
     /// In transactions with the input positions: readers of what is committed see everything once.
     ExactlyOnce,
+}
+
+/// By which protocol members of a consumer group agree on who reads what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupProtocol {
+    /// Members agree among each other.
+    Classic,
+    /// The brokers say (KIP-848), Kafka 4.0 and later.
+    Consumer,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -316,6 +327,7 @@ impl Default for Config {
                     fleet: "regressd.fleet".to_owned(),
                 },
                 delivery: DeliveryMode::AtLeastOnce,
+                group_protocol: GroupProtocol::Classic,
                 message_bytes_max: 1 << 20,
                 past_deployments: PastDeployments::Learn,
                 properties: BTreeMap::new(),
@@ -347,6 +359,7 @@ impl fmt::Debug for Kafka {
             .field("cluster", &self.cluster)
             .field("topics", &self.topics)
             .field("delivery", &self.delivery)
+            .field("group_protocol", &self.group_protocol)
             .field("message_bytes_max", &self.message_bytes_max)
             .field("past_deployments", &self.past_deployments)
             .field("properties", &masked)

@@ -96,9 +96,13 @@ impl Consumer {
             settings.set(*name, *value);
         });
         let names: Vec<String> = topics.inputs().map(str::to_owned).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        client::join_by(kafka.group_protocol, &names, &mut settings);
         let client: BaseConsumer<Listener> =
             settings.create_with_context(Listener::new(topics, Tokens::of(&kafka.properties), partitions, metrics))?;
-        client.subscribe(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
+        // Whoever needs a token asks for it while being polled, and is asked for partitions before that.
+        let _ = client.poll(Duration::ZERO);
+        client.subscribe(&names)?;
         Ok(Consumer { client, assigned: Vec::new(), recent: Cell::new(0) })
     }
 

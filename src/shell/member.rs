@@ -88,7 +88,9 @@ impl Member {
         let mut told: Option<Instant> = None;
         while !self.is_over() {
             self.health.beat();
-            let Err(why) = self.seats.check() else { return };
+            let outcome = self.seats.check();
+            self.health.set(NotReady::AuthenticationFailed, self.seats.is_refused());
+            let Err(why) = outcome else { return };
             if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
                 told = Some(Instant::now());
                 tracing::error!(why, "the fleet's topics are not as they should be yet");

@@ -280,8 +280,7 @@ impl Pump {
     }
 
     fn decode<'a>(&self, taken: &Taken<'a>, facts: &mut Vec<Fact<'a>>) -> Result<(), Rejected> {
-        let relayed = self.relays_to.map_or(usize::MAX, |_| relay::BYTES_MAX);
-        let most = self.config.kafka.message_bytes_max.min(relayed);
+        let most = self.config.kafka.message_bytes_max;
         if taken.payload.len() > most {
             let detail = format!("{} bytes, at most {most}", taken.payload.len());
             return Err(Rejected::new(RejectReason::TooLarge, detail));

@@ -20,9 +20,10 @@ use serde_json::json;
 use crate::clock::{now_ms, wait_for};
 use crate::daemon::Daemon;
 use crate::http;
-use crate::kafka::{Kafka, free_port, scratch};
+use crate::kafka::{Kafka, scratch};
+use crate::ports::free_port;
 use crate::scene::Scene;
-use crate::secured::{allow, make_certificate, rights};
+use crate::secured::{allow, make_certificate, rights, rights_of_members};
 use crate::topic::Draft;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -30,8 +31,9 @@ const PASSWORD: &str = "yH9-not-to-be-seen";
 const SECRET: &str = "zJ0-not-to-be-seen";
 const WRONG: &str = "qK1-not-to-be-seen";
 
-/// Of a token, in seconds: it is asked for again after four fifths of it.
-const LIFE: i64 = 5;
+/// Of a token, in seconds: it is asked for again after four fifths of it. The rest is more than the second within which
+/// a broker lets nobody come in by a token and then by the next.
+const LIFE: i64 = 8;
 
 #[test]
 fn it_comes_in_by_certificate_by_password_and_by_token() {
@@ -67,7 +69,7 @@ fn it_comes_in_by_certificate_by_password_and_by_token() {
         provider.url,
         server.join("cert.pem").display()
     );
-    let scene = Scene::secured(&kafka, "by-token", &doors[2], by_token).with_state_topic(&kafka, 1);
+    let scene = Scene::secured(&kafka, "by-token", &doors[2], by_token.clone()).with_state_topic(&kafka, 1);
     let mut needed = rights(&scene);
     for operation in [needed[0].2, needed[1].2] {
         // Of the state's topic, to read and to write.
@@ -79,6 +81,11 @@ fn it_comes_in_by_certificate_by_password_and_by_token() {
     let bearer = BASE64_URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#);
     come_in(&scene, ("invalid_client", &[(&secret, WRONG)]), &[(&secret, SECRET)], &[WRONG, SECRET, &bearer]);
     assert!(provider.refused.load(Ordering::Relaxed) > 0, "the wrong secret was never tried");
+
+    // Each client of a fleet's asks for tokens of its own.
+    let fleet = Scene::secured(&kafka, "fleet-by-token", &doors[2], by_token).with_lanes(&kafka, 2);
+    allow(&kafka.addresses(), "token-of-regressd", &rights_of_members(&fleet));
+    come_in(&fleet, ("invalid_client", &[(&secret, WRONG)]), &[(&secret, SECRET)], &[WRONG, SECRET, &bearer]);
 
     // Tokens end, and so does every connection that was opened with them; others follow without a break.
     let daemon = Daemon::launch_with(&scene, &[(&secret, SECRET)]);
@@ -201,8 +208,8 @@ fn answer(stream: &mut TlsStream<std::net::TcpStream>, request: &str) -> bool {
     let is_known = headers.any(|(name, value)| name.eq_ignore_ascii_case("authorization") && value == known)
         && request.starts_with("POST /realms/test/token HTTP/1.1")
         && request.ends_with("grant_type=client_credentials&scope=kafka");
-    let now = now_ms() / 1000;
-    let claims = json!({"sub": "token-of-regressd", "iat": now, "exp": now + LIFE, "scope": "kafka"});
+    let now = now_ms() as f64 / 1000.0;
+    let claims = json!({"sub": "token-of-regressd", "iat": now, "exp": now + LIFE as f64, "scope": "kafka"});
     let [head, claims] =
         [json!({"alg": "none"}), claims].map(|part| BASE64_URL_SAFE_NO_PAD.encode(part.to_string().as_bytes()));
     let (status, body) = match is_known {

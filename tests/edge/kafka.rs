@@ -1,16 +1,13 @@
 //! A real Apache Kafka for tests: one to three brokers in KRaft mode, each its own process.
 //!
-//! A broker keeps its ports and its data when it is stopped and started again. It lives on loopback ports below the
-//! ephemeral range: in that range, a client that keeps knocking while the broker is down can end up connected to
-//! itself.
+//! A broker keeps its ports and its data when it is stopped and started again.
 
 #![allow(dead_code, reason = "the edge and the fault tests use a part each")]
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Once, OnceLock};
 use std::time::Duration;
 
@@ -20,6 +17,7 @@ use rdkafka::client::DefaultClientContext;
 
 use crate::clock::ask_until;
 use crate::leash::Leash;
+use crate::ports::free_port;
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(30);
@@ -306,19 +304,6 @@ pub fn scratch(name: &str) -> PathBuf {
     folder
 }
 
-/// A loopback port nobody listens on, handed out once in this process.
-pub fn free_port() -> u16 {
-    const FIRST: u16 = 20_000;
-    const COUNT: u16 = 12_000;
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Two test runs on one machine start at different places.
-    let offset = u16::try_from(std::process::id() % u32::from(COUNT)).expect("it is below COUNT");
-    (0..COUNT)
-        .map(|_| FIRST + (offset + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT)
-        .find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok())
-        .expect("of so many ports one is free")
-}
-
 /// The command line up to the class to run. Small heap, and compilers and collectors that start fast.
 fn java(folder: &Path) -> Command {
     let program = match std::env::var_os("JAVA_HOME") {
@@ -379,6 +364,10 @@ group.initial.rebalance.delay.ms=0
 broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
 group.min.session.timeout.ms=1000
+group.consumer.min.session.timeout.ms=1000
+group.consumer.session.timeout.ms=6000
+group.consumer.min.heartbeat.interval.ms=500
+group.consumer.heartbeat.interval.ms=1000
 offsets.topic.num.partitions=1
 offsets.topic.replication.factor={replicas}
 transaction.state.log.num.partitions=1

@@ -12,6 +12,7 @@ mod daemon;
 mod http;
 mod kafka;
 mod leash;
+mod ports;
 mod scene;
 mod topic;
 mod traffic;

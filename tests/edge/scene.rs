@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::kafka::{Kafka, free_port, scratch};
+use crate::kafka::{Kafka, scratch};
+use crate::ports::free_port;
 use crate::topic::{self, Draft, Record};
 
 /// With their partitions.
@@ -41,6 +42,8 @@ pub struct Scene {
     state: String,
     /// `[fleet]`.
     fleet: String,
+    /// Of the groups.
+    protocol: &'static str,
 }
 
 impl Scene {
@@ -74,11 +77,23 @@ impl Scene {
 
     /// A fleet of so many lanes, its state in a topic; each daemon is a `member` of it.
     pub fn fleet(kafka: &Kafka, name: &str, lanes: usize, properties: &'static str) -> Scene {
-        let mut scene = Scene::exactly_once(kafka, name, properties).with_state_topic(kafka, lanes + 1);
+        Scene::exactly_once(kafka, name, properties).with_lanes(kafka, lanes)
+    }
+
+    /// The same scene for a fleet.
+    pub fn with_lanes(self, kafka: &Kafka, lanes: usize) -> Scene {
+        let mut scene = self.with_state_topic(kafka, lanes + 1);
         kafka.create_topics(&[(scene.topic("lanes"), lanes + 1), (scene.topic("fleet"), 1)]);
         scene.fleet = format!("lanes = {lanes}");
         scene.configure("");
         scene
+    }
+
+    /// The same scene, whose groups are the brokers' affair (KIP-848).
+    pub fn by_the_brokers(mut self) -> Scene {
+        self.protocol = "consumer";
+        self.configure("");
+        self
     }
 
     /// A member's surroundings: the same group, a folder and an address of its own. `more` are lines of `[fleet]`.
@@ -107,6 +122,7 @@ impl Scene {
             delivery,
             state: String::new(),
             fleet: String::new(),
+            protocol: "classic",
         };
         kafka.create_topics(&TOPICS.map(|(kind, partitions)| (scene.topic(kind), partitions)));
         scene.configure("");
@@ -118,8 +134,8 @@ impl Scene {
         let (folder, http) = (scratch(group), SocketAddr::from(([127, 0, 0, 1], free_port())));
         let (name, brokers, door) = (self.name.clone(), self.brokers.clone(), self.door.clone());
         let (properties, delivery, group) = (self.properties.clone(), self.delivery, group.to_owned());
-        let (state, fleet) = (self.state.clone(), self.fleet.clone());
-        let scene = Scene { name, group, brokers, door, folder, http, properties, delivery, state, fleet };
+        let (state, fleet, protocol) = (self.state.clone(), self.fleet.clone(), self.protocol);
+        let scene = Scene { name, group, brokers, door, folder, http, properties, delivery, state, fleet, protocol };
         scene.configure("");
         scene
     }
@@ -194,6 +210,7 @@ brokers = "{brokers}"
 group = "{group}"
 cluster = "edge"
 delivery = "{delivery}"
+group_protocol = "{protocol}"
 past_deployments = "judge"
 message_bytes_max = 500000
 
@@ -209,8 +226,7 @@ lanes = "{name}.lanes"
 fleet = "{name}.fleet"
 
 [kafka.properties]
-# The group notices sooner that a killed member is gone.
-"session.timeout.ms" = "6000"
+{session}
 {properties}
 
 [state]
@@ -238,6 +254,9 @@ level = "recommend"
             http = self.http,
             properties = self.properties,
             delivery = self.delivery,
+            protocol = self.protocol,
+            // The group notices sooner that a killed member is gone; under the other protocol brokers say the same.
+            session = if self.protocol == "classic" { "\"session.timeout.ms\" = \"6000\"" } else { "" },
             more_state = self.state,
             fleet = self.fleet,
         )

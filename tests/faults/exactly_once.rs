@@ -5,9 +5,10 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::Offset;
 use rdkafka::config::ClientConfig;
-use rdkafka::producer::{BaseProducer, Producer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
 
 use crate::checker::{assert_once, assert_same};
 use crate::clock::{now_ms, wait_for};
@@ -40,6 +41,15 @@ fn after_kill_9_at_any_moment_everything_is_said_once() {
     let (input, undisturbed) = made.as_ref().unwrap_or_else(|| Input::shared());
     let scene = Scene::exactly_once(Kafka::shared(), "transactions", PROPERTIES);
     assert_said_once_though_killed(&scene, input, undisturbed, (kills, 2_500), || {});
+}
+
+/// The same where the brokers say who reads what. Nobody has a name there, so each waits for the session of the one
+/// before it.
+#[test]
+fn after_kill_9_in_a_group_that_is_the_brokers_affair_everything_is_said_once() {
+    let (input, undisturbed) = Input::shared();
+    let scene = Scene::exactly_once(Kafka::shared(), "brokers-affair", sips!(250)).by_the_brokers();
+    assert_said_once_though_killed(&scene, input, undisturbed, (2, 2_500), || {});
 }
 
 /// Among the last hour's input, so that they come at different moments.
@@ -128,4 +138,56 @@ fn a_fenced_producer_is_replaced_and_nothing_is_said_twice() {
     assert_each_bad_once(&scene);
     assert!(daemon.metric("regressd_publish_retries_total", &[]) >= 1.0, "nobody was fenced");
     daemon.stop();
+}
+
+/// Longer than any test: whoever waited for the brokers to end it would wait in vain.
+const OPEN_FOR_MS: &str = "600000";
+
+/// As somebody who was killed in the middle leaves it: records in these partitions, positions of the group, no end.
+fn leave_open(scene: &Scene, id: &str, records: &[(&str, i32)]) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", scene.brokers()).set("log_level", "0");
+    let consumer: BaseConsumer = config.clone().set("group.id", id).create().expect("valid settings");
+    config.set("transactional.id", id).set("transaction.timeout.ms", OPEN_FOR_MS);
+    let producer: BaseProducer = config.create().expect("valid settings");
+    producer.init_transactions(LIMIT).expect("the broker answers");
+    producer.begin_transaction().expect("it has begun");
+    for (kind, partition) in records {
+        let topic = scene.topic(kind);
+        let record = BaseRecord::<str, str>::to(&topic).partition(*partition).key("left").payload("left open");
+        producer.send(record).map_err(|(error, _)| error).expect("there is room");
+    }
+    producer.flush(LIMIT).expect("the broker takes it");
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&scene.topic("deployments"), 0, Offset::Offset(0)).expect("a valid offset");
+    let group = consumer.group_metadata().expect("it has a group");
+    producer.send_offsets_to_transaction(&list, &group, LIMIT).expect("the broker takes them");
+}
+
+/// Whoever comes in its place ends it before anything else, so nobody waits until the brokers do.
+#[test]
+fn what_the_killed_left_open_is_ended_by_whoever_comes_next() {
+    let alone = Scene::exactly_once(Kafka::shared(), "left-open", "");
+    let stateful = Scene::stateful(Kafka::shared(), "left-open-state", "");
+    let fleet = Scene::fleet(Kafka::shared(), "left-open-fleet", 2, "");
+    let outputs = [("recommendations", 0), ("audit", 0), ("dead-letter", 0)];
+    leave_open(&alone, alone.group(), &outputs);
+    leave_open(&stateful, stateful.group(), &[outputs.as_slice(), &[("state", 0)]].concat());
+    for (seat, partition) in [("lane-0-of-2", 0), ("lane-1-of-2", 1), ("desk-of-2", 2)] {
+        let id = format!("{}.{seat}", fleet.group());
+        leave_open(&fleet, &id, &[outputs.as_slice(), &[("state", partition)]].concat());
+    }
+    for scene in [&alone, &stateful, &fleet] {
+        scene.write("logs", &bad_lines());
+        let ends = scene.read("dead-letter").len();
+        assert_eq!(ends, 0, "nothing of it is committed");
+        let begun = Instant::now();
+        let daemon = Daemon::start(scene);
+        wait_for("the dead letters, to a reader of what is committed", LIMIT / 2, || {
+            (scene.read("dead-letter").len() == BAD).then_some(())
+        });
+        println!("left open: {} said all {:.1} s after its start", scene.group(), begun.elapsed().as_secs_f64());
+        daemon.stop();
+        assert_each_bad_once(scene);
+    }
 }

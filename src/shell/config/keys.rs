@@ -4,11 +4,12 @@
 //! mistakes are told is the section's. Only what several keys must agree on is checked here by itself.
 
 use super::form::{self, DIRECTIONS};
+use super::rendered::Format;
 use super::section::{Render, Section};
 use super::windows;
 use super::{
-    Config, Control, ControlKey, DeadLetters, DeliveryMode, Fleet, Http, Kafka, Log, PastDeployments, Rekey, State,
-    Topics,
+    Config, Control, ControlKey, DeadLetters, DeliveryMode, Fleet, GroupProtocol, Http, Kafka, Log, PastDeployments,
+    Rekey, State, Topics,
 };
 use crate::engine::effect::Automation;
 use crate::engine::policy::{
@@ -16,8 +17,7 @@ use crate::engine::policy::{
     Limits, Policy, Privacy, RateLimit, SignalRule, TeamRule, WatchPolicy,
 };
 use crate::engine::time::Span;
-use crate::shell::tokens;
-use ed25519_dalek::VerifyingKey;
+use crate::shell::{client, tokens};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
@@ -37,7 +37,7 @@ pub fn config(mut root: Section) -> Config {
     let kafka = kafka(root.section("kafka"), defaults.kafka);
     let state = state(root.section("state"), defaults.state, &kafka.topics);
     let config = Config {
-        fleet: fleet(root.section("fleet"), defaults.fleet, &state),
+        fleet: fleet(root.section("fleet"), defaults.fleet, (&state, kafka.group_protocol)),
         state,
         kafka,
         dead_letters: dead_letters(root.section("dead_letters"), defaults.dead_letters),
@@ -54,19 +54,22 @@ pub fn config(mut root: Section) -> Config {
 fn kafka(mut section: Section, defaults: Kafka) -> Kafka {
     let past: &[_] = &[("learn", PastDeployments::Learn), ("judge", PastDeployments::Judge)];
     let delivery: &[_] = &[("at_least_once", DeliveryMode::AtLeastOnce), ("exactly_once", DeliveryMode::ExactlyOnce)];
+    let protocols: &[_] = &[("classic", GroupProtocol::Classic), ("consumer", GroupProtocol::Consumer)];
+    let group_protocol = section.read("group_protocol", defaults.group_protocol, form::one_of(protocols));
     let kafka = Kafka {
         brokers: section.read("brokers", defaults.brokers, form::brokers),
         group: section.read("group", defaults.group, form::name),
         cluster: section.read("cluster", defaults.cluster, form::name),
         topics: topics(section.section("topics"), defaults.topics),
         delivery: section.read("delivery", defaults.delivery, form::one_of(delivery)),
+        group_protocol,
         message_bytes_max: section.read(
             "message_bytes_max",
             defaults.message_bytes_max as u64,
             form::count(1_024..=67_108_864),
         ) as usize,
         past_deployments: section.read("past_deployments", defaults.past_deployments, form::one_of(past)),
-        properties: properties(section.section("properties")),
+        properties: properties(section.section("properties"), group_protocol),
     };
     section.done();
     kafka
@@ -115,11 +118,12 @@ fn topics(mut section: Section, defaults: Topics) -> Topics {
 }
 
 /// What is handed to librdkafka. What the daemon's promises rest on is not to be had.
-fn properties(mut section: Section) -> BTreeMap<String, String> {
-    const OWN: [(&str, &str); 10] = [
+fn properties(mut section: Section, protocol: GroupProtocol) -> BTreeMap<String, String> {
+    const OWN: [(&str, &str); 11] = [
         ("bootstrap.servers", "set kafka.brokers"),
         ("metadata.broker.list", "set kafka.brokers"),
         ("group.id", "set kafka.group"),
+        ("group.protocol", "set kafka.group_protocol"),
         ("enable.auto.commit", "positions are committed with the checkpoints"),
         ("auto.commit.enable", "positions are committed with the checkpoints"),
         ("enable.auto.offset.store", "positions are committed with the checkpoints"),
@@ -132,6 +136,11 @@ fn properties(mut section: Section) -> BTreeMap<String, String> {
         if section.has(name) {
             section.wrong(name, &format!("expected no property that regressd sets itself; found one ({why})"));
         }
+    }
+    for name in client::OF_CLASSIC.iter().filter(|name| protocol == GroupProtocol::Consumer && section.has(name)) {
+        let what =
+            "expected no such property with kafka.group_protocol = \"consumer\"; found one (there the brokers say)";
+        section.wrong(name, what);
     }
     let properties = section.free(form::any_text);
     for (name, what) in tokens::mistakes(&properties) {
@@ -188,7 +197,7 @@ fn state(mut section: Section, defaults: State, topics: &Topics) -> State {
     state
 }
 
-fn fleet(mut section: Section, defaults: Fleet, state: &State) -> Fleet {
+fn fleet(mut section: Section, defaults: Fleet, (state, protocol): (&State, GroupProtocol)) -> Fleet {
     let rekey: &[_] = &[("auto", Rekey::Auto), ("always", Rekey::Always), ("never", Rekey::Never)];
     let fleet = Fleet {
         lanes: section.read("lanes", u64::from(defaults.lanes), form::count(1..=LANES_MAX)) as u32,
@@ -198,6 +207,11 @@ fn fleet(mut section: Section, defaults: Fleet, state: &State) -> Fleet {
     };
     if fleet.lanes > 1 && state.topic.is_none() {
         section.wrong("lanes", "expected a state.topic with more than one: whoever takes over a lane goes on from it");
+    }
+    if fleet.member.is_some() && protocol == GroupProtocol::Consumer {
+        let what = "expected none with kafka.group_protocol = \"consumer\": there a name is refused to whoever is back \
+                    before the session of the one who had it is over";
+        section.wrong("member", what);
     }
     section.done();
     fleet
@@ -422,67 +436,4 @@ fn limits(mut section: Section, defaults: Limits) -> Limits {
     };
     section.done();
     limits
-}
-
-/// Whether logs are JSON, as the word that the file has for it.
-#[derive(Clone, Copy)]
-struct Format(bool);
-
-impl Render for Format {
-    fn render(&self) -> String {
-        if self.0 { "json" } else { "pretty" }.to_owned()
-    }
-}
-
-impl Render for VerifyingKey {
-    fn render(&self) -> String {
-        self.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-}
-
-impl Render for Rekey {
-    fn render(&self) -> String {
-        match self {
-            Rekey::Auto => "auto",
-            Rekey::Always => "always",
-            Rekey::Never => "never",
-        }
-        .to_owned()
-    }
-}
-
-impl Render for DeliveryMode {
-    fn render(&self) -> String {
-        match self {
-            DeliveryMode::AtLeastOnce => "at_least_once",
-            DeliveryMode::ExactlyOnce => "exactly_once",
-        }
-        .to_owned()
-    }
-}
-
-impl Render for PastDeployments {
-    fn render(&self) -> String {
-        match self {
-            PastDeployments::Learn => "learn",
-            PastDeployments::Judge => "judge",
-        }
-        .to_owned()
-    }
-}
-
-impl Render for Caution {
-    fn render(&self) -> String {
-        match self {
-            Caution::Name => "name",
-            Caution::Escalate => "escalate",
-        }
-        .to_owned()
-    }
-}
-
-impl Render for Automation {
-    fn render(&self) -> String {
-        self.word().to_owned()
-    }
 }

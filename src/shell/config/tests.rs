@@ -228,6 +228,26 @@ fn values_out_of_range_or_form() {
 }
 
 #[test]
+fn what_a_groups_protocol_excludes() {
+    for (text, expected) in [
+        ("[kafka.properties]\n\"group.protocol\" = \"consumer\"", {
+            "kafka.properties.group.protocol: expected no property that regressd sets itself; found one (set \
+             kafka.group_protocol)"
+        }),
+        ("[kafka]\ngroup_protocol = \"consumer\"\n[kafka.properties]\n\"session.timeout.ms\" = \"9000\"", {
+            "kafka.properties.session.timeout.ms: expected no such property with kafka.group_protocol = \"consumer\"; \
+             found one (there the brokers say)"
+        }),
+        ("[kafka]\ngroup_protocol = \"consumer\"\n[fleet]\nmember = \"one\"", {
+            "fleet.member: expected none with kafka.group_protocol = \"consumer\": there a name is refused to whoever \
+             is back before the session of the one who had it is over"
+        }),
+    ] {
+        mistakes(text, &[], &[expected]);
+    }
+}
+
+#[test]
 fn the_environment_goes_before_the_file() {
     let file = "[kafka]\nbrokers = \"a:1\"\ngroup = \"from-file\"\n[watch]\nduration = \"2h\"";
     let config = read_with(

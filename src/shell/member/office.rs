@@ -8,8 +8,9 @@ use crate::engine::report::{Answer, Question};
 use crate::engine::time::Time;
 use crate::shell::client::{self, Side};
 use crate::shell::config::{Config, Kafka};
+use crate::shell::tokens::{self, Tokens};
 use crate::wire::letters::{self, Letter};
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
@@ -17,6 +18,7 @@ use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
 use rdkafka::{Message, Offset, TopicPartitionList};
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -61,7 +63,7 @@ impl Office {
         let kafka = config.kafka.clone();
         let mut settings = client::settings(&kafka, Side::Producer, &[("compression.type", "lz4"), ("linger.ms", "1")]);
         settings.set("acks", "all").set("message.timeout.ms", LETTER_WITHIN_MS);
-        let producer = settings.create_with_context(Quiet)?;
+        let producer = settings.create_with_context(Quiet(Tokens::of(&kafka.properties)))?;
         let lanes = config.fleet.lanes;
         let never = || Heard { reached: AtomicI64::new(i64::MIN), when: AtomicU64::new(0) };
         Ok(Office {
@@ -88,7 +90,8 @@ impl Office {
         let mut settings = client::settings(&self.kafka, Side::Consumer, &[("fetch.queue.backoff.ms", "5")]);
         settings.set("group.id", format!("{}.office", self.kafka.group)).set("enable.auto.commit", "false");
         settings.remove("group.instance.id");
-        let consumer: BaseConsumer<Quiet> = settings.create_with_context(Quiet)?;
+        let quiet = Quiet(Tokens::of(&self.kafka.properties));
+        let consumer: BaseConsumer<Quiet> = settings.create_with_context(quiet)?;
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&self.kafka.topics.fleet, 0, Offset::End)?;
         consumer.assign(&list)?;
@@ -97,6 +100,9 @@ impl Office {
             while !office.closed.load(Ordering::Relaxed) {
                 match consumer.poll(WAIT) {
                     Some(Ok(message)) => office.take(message.payload().unwrap_or_default()),
+                    Some(Err(error)) if client::is_forbidden(&error) => {
+                        tracing::error!(%error, "a right is missing: what other seats write may not be heard");
+                    }
                     // Lost connections are the client's to mend.
                     Some(Err(error)) => tracing::debug!(%error, "the office hears nothing"),
                     None => {}
@@ -188,9 +194,15 @@ impl Office {
 }
 
 /// Hears from librdkafka.
-pub struct Quiet;
+pub struct Quiet(Option<Tokens>);
 
 impl ClientContext for Quiet {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        tokens::fetch(self.0.as_ref())
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         client::log(level, facility, line);
     }

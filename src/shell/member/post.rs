@@ -24,7 +24,8 @@ const SAY_EVERY: Span = Span::seconds(5);
 
 const WAIT: Duration = Duration::from_millis(20);
 
-/// Whoever has not answered by then is asked again: its seat may have moved.
+/// Whoever has not answered by then is asked again: its seat may have moved. And a lane that stands still says so: an
+/// office that was opened since has not heard it, and its member would wait for it while it waits for that member.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// How long a stop waits for answers.
@@ -45,6 +46,7 @@ pub struct Correspondence {
     pub number: u64,
     waiting: Vec<Waiting>,
     said: Option<Time>,
+    spoke: Instant,
     /// The number of the first question that is open, and what was answered to each.
     open: (u64, Vec<BTreeMap<u32, Answer>>),
 }
@@ -61,8 +63,8 @@ impl Correspondence {
     pub fn new(seat: u32, office: Arc<Office>, give_up: Duration, stop: Arc<Stop>, health: Arc<Health>) -> Self {
         let mail = office.mail(seat);
         let number = crate::shell::clock::wall().0.unsigned_abs() << 16;
-        let (waiting, said, open) = (Vec::new(), None, (0, Vec::new()));
-        Correspondence { seat, office, mail, give_up, stop, health, number, waiting, said, open }
+        let (waiting, said, spoke, open) = (Vec::new(), None, Instant::now(), (0, Vec::new()));
+        Correspondence { seat, office, mail, give_up, stop, health, number, waiting, said, spoke, open }
     }
 
     /// Takes what has come, waiting at most so long for the first.
@@ -99,8 +101,15 @@ impl Correspondence {
     /// Says how far this lane has come, if it is some way further or somebody waits for it.
     fn say(&mut self, at: Time, again: bool) {
         if again || self.said.is_none_or(|said| at >= said + SAY_EVERY) {
-            self.said = Some(at);
+            (self.said, self.spoke) = (Some(at), Instant::now());
             self.office.send(&Letter::Reached { lane: self.seat, at });
+        }
+    }
+
+    fn say_again(&mut self, at: Time) {
+        // Of one that has come nowhere there is nothing to say.
+        if self.spoke.elapsed() >= AGAIN && at > Time::MIN {
+            self.say(at, true);
         }
     }
 
@@ -154,7 +163,6 @@ impl Post for Correspondence {
     fn keep_step(&mut self, at: Time, answer: &mut Answering) -> bool {
         self.say(at, false);
         self.attend(at, answer);
-        let mut told = Instant::now();
         while self.others().any(|lane| self.office.reached(lane) < at - STEP) {
             if self.stop.is_overdue(LEAVE_WITHIN) {
                 return false;
@@ -162,10 +170,7 @@ impl Post for Correspondence {
             self.take(WAIT);
             self.answer_due(at, answer);
             self.health.beat();
-            if told.elapsed() >= AGAIN {
-                told = Instant::now();
-                self.say(at, true);
-            }
+            self.say_again(at);
         }
         true
     }
@@ -173,6 +178,7 @@ impl Post for Correspondence {
     fn attend(&mut self, at: Time, answer: &mut Answering) {
         self.take(Duration::ZERO);
         self.answer_due(at, answer);
+        self.say_again(at);
     }
 
     fn is_any_silent(&self) -> bool {
@@ -262,6 +268,20 @@ mod tests {
             });
             assert_eq!(answered, expected, "at {at}");
         }
+    }
+
+    #[test]
+    fn a_lane_that_stands_still_is_heard_by_who_came_later() {
+        let office = office();
+        let mut lane = seat(&office, 2);
+        lane.attend(Time(50), &mut |_| None);
+        let (begun, spoke) = (Instant::now(), lane.spoke);
+        while lane.spoke == spoke {
+            lane.attend(Time(50), &mut |_| None);
+            assert!(begun.elapsed() < AGAIN * 4, "it says nothing");
+            std::thread::yield_now();
+        }
+        assert!(spoke.elapsed() >= AGAIN, "it says it all the time");
     }
 
     #[test]

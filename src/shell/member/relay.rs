@@ -11,20 +11,21 @@ use crate::shell::checkpoint::Positions;
 use crate::shell::clock::{Clock, wall};
 use crate::shell::config::Config;
 use crate::shell::consumer::Consumer;
-use crate::shell::consumer::partitions::Partitions;
+use crate::shell::consumer::partitions::{Partition, Partitions};
 use crate::shell::http::NotReady;
 use crate::shell::poison::Poison;
 use crate::shell::publisher::Publisher;
 use crate::shell::pump::{Outgoing, Pump};
 use crate::shell::run::beginning::Around;
 use crate::shell::run::delivery::{Delivered, Delivery};
-use crate::shell::run::intake::Intake;
+use crate::shell::run::intake::{Intake, Upto};
 use crate::shell::run::report::Report;
 use crate::shell::run::stepper::Stepper;
 use crate::shell::run::{RunError, Stop};
 use crate::shell::topics::Topics;
 use crate::wire::letters::Origin;
 use rdkafka::consumer::CommitMode;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -54,6 +55,8 @@ pub struct Relay {
     stop: Arc<Stop>,
     clock: Clock,
     told: Instant,
+    /// Of inputs that showed nothing then: how far they were said to be.
+    said: BTreeMap<(Arc<str>, i32), Time>,
     committed: Instant,
 }
 
@@ -64,7 +67,10 @@ impl Relay {
         let Around { clock, reloads, trap, metrics, health, stop, .. } = around;
         let dir = &config.state.dir;
         let in_dir = |error| RunError::State { dir: dir.clone(), error };
-        std::fs::create_dir_all(dir).map_err(in_dir)?;
+        if let Err(error) = std::fs::create_dir_all(dir) {
+            let dir = dir.display();
+            tracing::warn!(%dir, %error, "there is no place to note a message that breaks this relay");
+        }
         let poison = Poison::in_directory(dir, &Positions::new()).map_err(in_dir)?;
         let topics = Arc::new(Topics::of_relay(&config.kafka.topics));
         let consumer = Consumer::connect(&config.kafka, topics.clone(), Partitions::default(), metrics.clone())?;
@@ -92,6 +98,7 @@ impl Relay {
             stop,
             clock,
             told: Instant::now(),
+            said: BTreeMap::new(),
             committed: Instant::now(),
         })
     }
@@ -145,14 +152,19 @@ impl Relay {
         self.told = Instant::now();
         let now = self.pump.now();
         let progress = self.intake.progress(if self.clock == Clock::Wall { wall() } else { now }, now);
-        let progress: Vec<Origin> = progress
-            .iter()
-            .filter(|(_, upto)| upto.is_some_and(|upto| upto > Time::MIN))
-            .map(|(each, upto)| {
-                let (topic, partition, offset) = (&*each.topic, each.number, each.stepped.get());
-                Origin { topic, partition, offset, at: *upto, lanes: self.office.lanes() }
-            })
-            .collect();
+        let lanes = self.office.lanes();
+        let said = &mut self.said;
+        let mut news = |(each, upto): &(Arc<Partition>, Option<Upto>)| match upto {
+            // Said again it would say that somebody can read on there.
+            Some(Upto::Last(at)) => said.insert((each.topic.clone(), each.number), *at) != Some(*at),
+            Some(Upto::Known(_)) => true,
+            None => false,
+        };
+        let origins = progress.iter().filter(|each| news(each)).map(|(each, upto)| {
+            let (topic, partition, offset) = (&*each.topic, each.number, each.stepped.get());
+            Origin { topic, partition, offset, at: upto.map(Upto::time), lanes }
+        });
+        let progress: Vec<Origin> = origins.collect();
         if !progress.is_empty() {
             self.pump.pass_on_progress(&progress, out);
         }

@@ -8,7 +8,7 @@ use super::office::Office;
 use super::post::Correspondence;
 use super::relay::Relay;
 use crate::engine::Part;
-use crate::shell::config::Config;
+use crate::shell::config::{Config, GroupProtocol};
 use crate::shell::http::{Health, NotReady};
 use crate::shell::pump::Taken;
 use crate::shell::run::beginning::{self, Around, Place};
@@ -245,7 +245,7 @@ impl Config {
         config.kafka.group = format!("{}.{name}", self.kafka.group);
         // Whoever sits down takes the place of the one before at once, and need not wait for a session to end.
         config.kafka.properties.insert("group.instance.id".into(), "seat".into());
-        config.kafka.properties.remove("group.protocol");
+        config.kafka.group_protocol = GroupProtocol::Classic;
         config.state.dir = self.state.dir.join(name);
         config.state.partition = seat(part);
         config

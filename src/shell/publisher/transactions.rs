@@ -32,6 +32,11 @@ const STEP: Duration = Duration::from_millis(500);
 /// longer.
 const GIVE_UP: [Duration; 2] = [Duration::from_secs(15), Duration::from_secs(45)];
 
+/// How long a transaction may be open, in milliseconds: after that the brokers end what a killed daemon left open, if
+/// nobody has come in its place, and readers of what is committed see further. Where the state goes out in it, the
+/// longer. More than the times above.
+const OPEN_FOR: [&str; 2] = ["30000", "60000"];
+
 /// A full queue is asked again after this.
 const ROOM: Duration = Duration::from_millis(2);
 
@@ -97,7 +102,9 @@ enum Stage {
 impl Transactions {
     /// `stateful` if checkpoints go out with what is published. Nothing is connected before it is needed.
     pub fn new(kafka: &Kafka, stateful: bool, metrics: Arc<Metrics>) -> Transactions {
-        let mut settings = client::settings(kafka, Side::Producer, &DEFAULTS);
+        let mut defaults = DEFAULTS.to_vec();
+        defaults.push(("transaction.timeout.ms", OPEN_FOR[usize::from(stateful)]));
+        let mut settings = client::settings(kafka, Side::Producer, &defaults);
         settings.set("transactional.id", &kafka.group).set("enable.idempotence", "true").set("acks", "all");
         Transactions {
             settings,
@@ -377,5 +384,24 @@ impl Carrier {
         while self.0.in_flight_count() > 0 {
             std::thread::sleep(ROOM);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shell::config::Config;
+
+    #[test]
+    fn what_is_left_open_is_ended_soon_or_when_the_operator_says() {
+        let timeout = |toml: &str, stateful: bool| {
+            let config = Config::from_toml_str(toml).expect("no mistakes");
+            let transactions = Transactions::new(&config.kafka, stateful, Arc::default());
+            transactions.settings.get("transaction.timeout.ms").map(str::to_owned)
+        };
+        assert_eq!(timeout("", false).as_deref(), Some("30000"));
+        assert_eq!(timeout("", true).as_deref(), Some("60000"));
+        let longer = "[kafka.properties]\n\"transaction.timeout.ms\" = \"300000\"";
+        assert_eq!(timeout(longer, true).as_deref(), Some("300000"));
     }
 }

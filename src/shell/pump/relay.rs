@@ -1,17 +1,19 @@
 //! The pump of a relay: each message goes to the lanes of the services that it is about, as it is.
 //!
-//! It is decoded to know whose it is, and what can't be read is a dead letter here, once. It holds no state: what was
-//! passed on is known by where it came from. Which partitions there are, and how far they are, is not known here.
+//! It is decoded to know whose it is; what can't be read goes to one lane by its partition, whose dead letter it is,
+//! once. Only what is too large to be passed on is a dead letter here. It holds no state: what was passed on is known
+//! by where it came from. Which partitions there are, and how far they are, is not known here.
 
 use super::{Cause, Contents, Outgoing, Pump, Taken};
 use crate::engine::event::Fact;
 use crate::engine::lane_of;
 use crate::engine::time::Time;
+use crate::wire::inbound::{RejectReason, Rejected};
 use crate::wire::letters::{GAP, ORIGIN, Origin, UPTO, stretch};
 use crate::wire::outbound::Message;
 
 /// What is larger can't be passed on to a broker with the usual limit of 1 MiB.
-pub(super) const BYTES_MAX: usize = 900_000;
+const BYTES_MAX: usize = 900_000;
 
 impl Pump {
     /// A pump that passes on to so many lanes.
@@ -29,22 +31,27 @@ impl Pump {
 
     pub(super) fn relay(&mut self, taken: &Taken, lanes: u32, out: &mut Vec<Outgoing>) -> Contents {
         self.now = self.now.max(taken.now);
-        let mut facts = super::recycle(std::mem::take(&mut self.facts));
-        if let Err(rejected) = self.decode(taken, &mut facts) {
-            self.facts = super::recycle(facts);
-            return self.dead_letter(taken, &rejected, out);
+        let size = taken.payload.len() + taken.key.map_or(0, <[u8]>::len);
+        if size > BYTES_MAX {
+            let detail = format!("{size} bytes with its key, at most {BYTES_MAX} can be passed on");
+            return self.dead_letter(taken, &Rejected::new(RejectReason::TooLarge, detail), out);
         }
-        let mut concerned: Vec<u32> = facts.iter().filter_map(|fact| lane(fact, lanes)).collect();
+        let mut facts = super::recycle(std::mem::take(&mut self.facts));
+        let is_refused = self.decode(taken, &mut facts).is_err();
+        let mut concerned: Vec<u32> = match is_refused {
+            true => vec![taken.partition.unsigned_abs() % lanes],
+            false => facts.iter().filter_map(|fact| lane(fact, lanes)).collect(),
+        };
         concerned.sort_unstable();
         concerned.dedup();
-        let count = facts.len();
+        let count = if is_refused { 0 } else { facts.len() };
         self.facts = super::recycle(facts);
         let Taken { topic, partition, offset, stamped, key, payload, .. } = *taken;
         let origin = Origin { topic, partition, offset, at: stamped, lanes }.to_string();
         for lane in concerned {
             self.pass_on(lane, key, payload, vec![(ORIGIN, origin.clone())], out);
         }
-        Contents { facts: count, filtered: count, is_refused: false }
+        Contents { facts: count, filtered: count, is_refused }
     }
 
     /// What is gone for good is gone for every lane.
@@ -114,6 +121,28 @@ mod tests {
                 assert_eq!((passed_on.message.payload.as_slice(), passed_on.message.key.as_deref()), (payload, key));
                 assert_eq!(passed_on.message.headers, [(ORIGIN, "metrics/2/7/1790000000000/3".to_owned())]);
             }
+        }
+    }
+    #[test]
+    fn what_cannot_be_read_is_one_lanes_to_refuse() {
+        let config = Arc::new(Config::from_toml_str("").expect("settings"));
+        let topics = Arc::new(Topics::new(&config.kafka.topics));
+        let mut pump = Pump::new(Engine::default(), Time::MIN, config, topics).relaying(3);
+        let now = Time(1_790_000_000_000);
+        let mut take = |payload: &[u8], key: &[u8]| {
+            let (topic, kind, key, stamped) = ("metrics", Kind::Metrics, Some(key), Some(now));
+            let (partition, offset) = (5, 7);
+            let taken = Taken { topic, partition, offset, kind, now, stamped, key, payload, signature: None };
+            let mut out = Vec::new();
+            assert!(pump.take(&taken, &mut out).is_refused, "for the circuit to know");
+            assert_eq!(out.len(), 1);
+            out.remove(0)
+        };
+        let bad = take(b"bad", b"key");
+        assert_eq!((bad.partition, bad.is_letter(), &*bad.message.payload), (Some(2), true, &b"bad"[..]));
+        assert!(bad.message.headers.contains(&(ORIGIN, "metrics/5/7/1790000000000/3".to_owned())));
+        for (payload, key) in [(vec![b' '; BYTES_MAX + 1], vec![]), (b"bad".to_vec(), vec![b'k'; BYTES_MAX])] {
+            assert!(matches!(take(&payload, &key).cause, Cause::DeadLetter(RejectReason::TooLarge)));
         }
     }
 }

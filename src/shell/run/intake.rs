@@ -4,6 +4,7 @@
 //! backlog it waits its turn in `align`. Nothing is published or committed here, so whatever a batch has stepped is not
 //! remembered yet.
 
+mod progress;
 mod relayed;
 
 use super::circuit::Circuit;
@@ -19,6 +20,7 @@ use crate::shell::pump::{Outgoing, Pump, Taken};
 use crate::shell::telemetry::{KafkaTrouble, Metrics};
 use crate::shell::topics::Topics;
 use crate::wire::inbound::{Kind, SIGNATURE};
+pub use progress::Upto;
 use rdkafka::Message;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers};
@@ -66,6 +68,8 @@ struct Gap {
 pub struct Batch {
     pub messages: usize,
     pub bytes: usize,
+    /// The partition that carries what is passed on was read on, whether anything of it was for us or not.
+    pub has_moved: bool,
 }
 
 impl Intake {
@@ -86,9 +90,9 @@ impl Intake {
     /// # Errors
     /// Only what the client can't recover from.
     pub fn batch(&mut self, pump: &mut Pump, wait: Duration, out: &mut Vec<Outgoing>) -> Result<Batch, KafkaError> {
-        let batch = self.take_batch(pump, wait, out)?;
+        let mut batch = self.take_batch(pump, wait, out)?;
         if let Some(relayed) = &self.relayed {
-            relayed.settle(&self.align);
+            batch.has_moved = relayed.settle(&self.align);
         }
         Ok(batch)
     }
@@ -178,28 +182,6 @@ impl Intake {
     pub fn expect_relayed(&mut self, topics: Arc<Topics>, lanes: u32) {
         let metrics = self.metrics.clone();
         self.relayed = Some(Relayed::new((topics, lanes), metrics, &self.consumer, &mut self.align));
-    }
-
-    /// The moment before which nothing more is to come, as far as that is known; `wall` where all is at its end.
-    pub fn silent_until(&self, wall: Time) -> Option<Time> {
-        if self.relayed.is_none() {
-            return Some(wall).filter(|_| self.is_idle());
-        }
-        let upto = self.align.upto(|slot| self.consumer.is_at_end(slot))?;
-        (upto <= wall || self.consumer.pulse().is_silence_real()).then_some(upto.min(wall))
-    }
-
-    /// How far each partition was read in order: its next offset, and the moment before which it has nothing more. Of
-    /// one at its end that is `wall`, or, where nobody can tell by now, `now`, up to which it was.
-    pub fn progress(&self, wall: Time, now: Time) -> Vec<(Arc<Partition>, Option<Time>)> {
-        let is_real = self.consumer.pulse().is_silence_real();
-        let upto = |slot: Slot, partition: &Partition| match self.align.first(slot) {
-            Some(first) => Some(first),
-            None if self.circuit.is_stopped(slot) => Some(wall),
-            None if self.consumer.at_end(partition) => Some(if is_real { wall } else { now }),
-            None => Some(Time(partition.last.load(Ordering::Relaxed))).filter(|last| *last > Time::MIN),
-        };
-        self.consumer.assigned().iter().map(|(slot, each)| (each.clone(), upto(*slot, each))).collect()
     }
 
     /// Whether every partition is at its end and nothing waits, and the brokers are there to tell.
@@ -310,7 +292,8 @@ impl Intake {
                         signature: waiting.signature.as_deref(),
                     };
                     if let Some(is_dead_letter) = self.stepper.step(consumer, &partition, &taken, pump, batch, out) {
-                        self.circuit.note(slot, is_dead_letter);
+                        // Whoever passes it on sees all of a partition, and stops it.
+                        self.circuit.note(slot, is_dead_letter && !partition.relayed);
                     }
                     if self.circuit.is_stopped(slot) {
                         // What waits of it will come again.

@@ -2,6 +2,7 @@
 
 use super::intake::Intake;
 use crate::engine::time::Time;
+use crate::shell::client;
 use crate::shell::clock::{Clock, wall};
 use crate::shell::http::{Health, NotReady};
 use crate::shell::pump::Pump;
@@ -60,11 +61,7 @@ impl Report {
         self.health.set(NotReady::AuthenticationFailed, refused);
         if refused && !self.refused {
             let why = pulse.complaint.as_deref().unwrap_or_default();
-            tracing::error!(
-                why,
-                "the brokers refuse us: look at sasl.*, security.protocol and ssl.* in [kafka.properties] (such as \
-                 sasl.username, sasl.password, ssl.ca.location, sasl.oauthbearer.*); a restart takes what is changed"
-            );
+            tracing::error!(why, "{}", client::REFUSED);
         }
         self.refused = refused;
         if unreachable && !self.unreachable {

@@ -150,7 +150,7 @@ impl Turning {
         if self.pump.is_abandoned() {
             return Ok(Delivered::Unfinished);
         }
-        if batch.messages > 0 || ticks > 0 {
+        if batch.messages > 0 || ticks > 0 || batch.has_moved {
             self.memory.changed();
         }
         let mut delivered = match self.mode {

@@ -106,10 +106,13 @@ impl Relayed {
     }
 
     /// What waits is still to be stepped: after a restart the carrying partition is read on from the first of it.
-    pub(super) fn settle(&self, align: &Align) {
-        if let Some(source) = &self.source {
-            source.stepped.set(align.first_carried().unwrap_or(source.polled.get()));
-        }
+    /// Whether that is further on than before.
+    pub(super) fn settle(&self, align: &Align) -> bool {
+        let Some(source) = &self.source else { return false };
+        let next = align.first_carried().unwrap_or(source.polled.get());
+        let has_moved = next != source.stepped.get();
+        source.stepped.set(next);
+        has_moved
     }
 
     fn put(
@@ -157,7 +160,7 @@ impl Relayed {
         let slot = partitions.relayed(topic, number, kind);
         let partition = partitions.get(slot).clone();
         drop(partitions);
-        align.assign(slot, partition.topic.clone(), number);
+        align.assign_relayed(slot, partition.topic.clone(), number);
         self.places.push((slot, partition.clone()));
         Some((slot, partition))
     }
