@@ -4,6 +4,7 @@
 //! daemon would have published. The same recording, configuration and binary give the same bytes. What it does not do:
 //! put messages in order of time (the recording's order is the order), or remember anything between two runs.
 
+mod reading;
 mod report;
 
 use super::config::Config;
@@ -12,19 +13,17 @@ use super::topics::Topics;
 use crate::engine::Engine;
 use crate::engine::event::Fact;
 use crate::engine::time::Time;
-use crate::wire::recording::{self, Line, Recorder};
+use crate::wire::recording::{Line, Recorder};
+use reading::lines;
 use report::Progress;
 pub use report::Summary;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Read, Write};
+use std::io::{self, BufWriter, ErrorKind, Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Read and write in pieces of this size: 1 MiB each for input and output.
 const BUFFER: usize = 1 << 20;
-
-/// A line longer than this is refused rather than kept whole in memory: 64 MiB.
-const LINE_BYTES_MAX: u64 = 64 << 20;
 
 /// Lines that can't be read are named one by one up to this many, then only counted.
 const COMPLAINTS_MAX: u64 = 20;
@@ -48,16 +47,15 @@ pub struct Options {
 /// The file can't be read, the output can't be written, or there were lines and not one of them could be read.
 pub fn replay(config: Arc<Config>, options: &Options) -> Result<(), String> {
     let topics = Arc::new(Topics::new(&config.kafka.topics));
-    let (input, bytes): (Box<dyn Read>, Option<u64>) = match &options.from {
+    let (input, bytes): (Box<dyn Read + Send>, Option<u64>) = match &options.from {
         Some(path) => {
             let file = File::open(path).map_err(|e| format!("{}: {e}", path.display()))?;
             let bytes = file.metadata().ok().filter(|meta| meta.is_file()).map(|meta| meta.len());
             (Box::new(file), bytes)
         }
-        None => (Box::new(io::stdin().lock()), None),
+        None => (Box::new(io::stdin()), None),
     };
     let progress = Progress::start(bytes);
-    let input = BufReader::with_capacity(BUFFER, input);
     let output = BufWriter::with_capacity(BUFFER, io::stdout().lock());
     let summary = match pour(config, topics, options, input, output, &progress) {
         Ok(summary) => summary,
@@ -76,7 +74,7 @@ pub fn pour(
     config: Arc<Config>,
     topics: Arc<Topics>,
     options: &Options,
-    mut input: impl BufRead,
+    input: impl Read + Send + 'static,
     output: impl Write,
     progress: &Progress,
 ) -> io::Result<Summary> {
@@ -84,34 +82,23 @@ pub fn pour(
     let mut tape = Tape { output, line: Vec::new(), recorder: Recorder::default() };
     let mut summary = Summary::default();
     let mut out = Vec::new();
-    let mut line = Vec::new();
-    let mut number = 0;
-    loop {
-        line.clear();
-        let read = Read::take(&mut input, LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
-        if read == 0 {
-            break;
-        }
-        number += 1;
-        summary.bytes += read as u64;
-        if read as u64 == LINE_BYTES_MAX && line.last() != Some(&b'\n') {
-            summary.bytes += input.skip_until(b'\n')? as u64;
-        }
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        summary.lines += 1;
-        match recording::parse(&line) {
-            Ok(message) => take(&mut pump, &topics, &message, &mut summary, &mut out),
-            Err(why) => {
-                summary.unreadable += 1;
-                if summary.unreadable <= COMPLAINTS_MAX {
-                    progress.complain(&format!("line {number} is not a message as `kcat -J` prints it: {why}"));
+    for batch in lines(input, BUFFER)? {
+        for line in batch? {
+            summary.bytes += line.bytes;
+            summary.lines += 1;
+            match line.message {
+                Ok(message) => take(&mut pump, &topics, &message, &mut summary, &mut out),
+                Err(why) => {
+                    summary.unreadable += 1;
+                    if summary.unreadable <= COMPLAINTS_MAX {
+                        let number = line.number;
+                        progress.complain(&format!("line {number} is not a message as `kcat -J` prints it: {why}"));
+                    }
                 }
             }
+            tape.write(&mut out, &mut summary)?;
+            progress.tell(&summary);
         }
-        tape.write(&mut out, &mut summary)?;
-        progress.tell(&summary);
     }
     if options.drain {
         pump.tell(Fact::Drain, &mut out);
@@ -165,13 +152,15 @@ impl<W: Write> Tape<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::recording;
 
     fn play(recording: &str) -> (Summary, String) {
         let options = Options { drain: true, ..Options::default() };
         let config = Arc::new(Config::from_toml_str("").expect("the defaults"));
         let topics = Arc::new(Topics::new(&config.kafka.topics));
         let mut output = Vec::new();
-        let summary = pour(config, topics, &options, recording.as_bytes(), &mut output, &Progress::silent());
+        let summary =
+            pour(config, topics, &options, io::Cursor::new(recording.to_owned()), &mut output, &Progress::silent());
         (summary.expect("memory does not fail"), String::from_utf8(output).expect("lines of text"))
     }
 

@@ -27,6 +27,22 @@ pub struct Line<'a> {
     pub signature: Option<Cow<'a, str>>,
 }
 
+impl Line<'_> {
+    /// The same, borrowed from nobody.
+    pub fn into_owned(self) -> Line<'static> {
+        let owned = |text: Cow<str>| Cow::Owned(text.into_owned());
+        Line {
+            topic: owned(self.topic),
+            partition: self.partition,
+            offset: self.offset,
+            ts: self.ts,
+            key: self.key.map(owned),
+            payload: self.payload.map(owned),
+            signature: self.signature.map(owned),
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct LineFields<'a> {
     #[serde(borrow)]
