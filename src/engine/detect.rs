@@ -266,6 +266,11 @@ impl Finding {
         -(self.log10_p + self.looks.log10())
     }
 
+    /// Minutes of the window that it was found in, as far as the longest horizon reaches.
+    pub fn width(&self) -> u32 {
+        self.samples_current.min(HORIZONS[HORIZONS.len() - 1].0 as u64) as u32
+    }
+
     /// The reciprocal of its chance, if it is large enough to matter.
     fn weight(&self, character: &Character) -> f64 {
         let tells = self.change >= character.min_change && self.surprise() > 0.0;

@@ -89,7 +89,7 @@ pub fn work_out(owner: &mut Service, base: usize, upto: Minute, fits: impl Fn(Mi
     let leading = leading(owner)?;
     owner.settle(leading, upto);
     owner.settle(base, upto);
-    let mut line = owner.signals[base].line.as_deref().cloned().unwrap_or_default();
+    let mut line = owner.signals[base].line.take().unwrap_or_default();
     let from = owner.signals[base].tracks[0].baseline.learned.max(upto.saturating_sub(KEPT as Minute - 1));
     let mut minutes = Vec::new();
     for minute in from..=upto {
@@ -107,7 +107,7 @@ pub fn work_out(owner: &mut Service, base: usize, upto: Minute, fits: impl Fn(Mi
     }
     let place = line.adjusted;
     if line.minutes > 0 {
-        owner.signals[base].line = Some(Box::new(line));
+        owner.signals[base].line = Some(line);
     }
     let place = place? as usize;
     let ring = &mut owner.signals[place].tracks[0].total;

@@ -4,7 +4,6 @@
 //! the same minutes, but for a difference too small to matter.
 
 use super::{Finding, Look};
-use crate::engine::baseline::HORIZONS;
 use crate::engine::character::{Character, Class};
 use crate::engine::effect::Direction;
 use crate::engine::signal::{Nature, Signal};
@@ -43,7 +42,7 @@ pub fn fell(look: &Look, finding: &Finding, character: &Character) -> bool {
 
 /// By how much more than in the hour before the change there is in a finding's window.
 fn grown(look: &Look, finding: &Finding, ring: &Ring) -> Option<f64> {
-    let width = (finding.samples_current.min(HORIZONS[HORIZONS.len() - 1].0 as u64)).max(1) as Minute;
+    let width = finding.width().max(1) as Minute;
     let before = mean(ring, look.start - BEFORE, look.start)?;
     let now = mean(ring, look.upto + 1 - width, look.upto + 1)?;
     (before > 0.0).then(|| now / before - 1.0)

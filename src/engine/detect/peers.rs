@@ -3,6 +3,7 @@
 //! For a finding in the service's level, the same metric of unchanged services in the same environment is asked whether
 //! it moved the same way since the same moment. If at least half of those that can answer did, the change is shared.
 
+use super::present::filled;
 use super::{Finding, Look, users_feel};
 use crate::engine::baseline::{HORIZONS, Sides};
 use crate::engine::character::character;
@@ -65,7 +66,7 @@ pub fn share(look: &Look, finding: &Finding, signal: &Signal) -> bool {
         felt: users_feel(signal.class),
         direction: finding.direction,
         size: finding.size,
-        width: finding.samples_current.min(HORIZONS[HORIZONS.len() - 1].0 as u64) as u32,
+        width: finding.width(),
         known,
         onset: finding.onset,
         start: look.start,
@@ -158,7 +159,7 @@ fn moves(policy: &Policy, asked: &Moved, signal: &Signal, track: usize, bar: f64
         return told.then_some(false);
     }
     // A burst that is over explains nothing that goes on, and a small move no large one.
-    let horizon = HORIZONS.iter().rposition(|&(width, _)| width <= asked.width.max(2) as usize).unwrap_or(0);
+    let horizon = filled(asked.width as usize);
     let windows = (0..=LAG).filter_map(|lag| size_of(end.checked_sub(lag)?, horizon));
     let at_present = if asked.size > 0.0 { windows.fold(0.0, f64::max) } else { largest };
     let as_far = if same { SHARE * asked.size } else { SHARE * largest };
