@@ -90,9 +90,9 @@ pub struct Compared {
 }
 
 impl Compared {
-    fn take(&mut self, finding: Option<Finding>) {
+    fn take(&mut self, finding: Option<Finding>, character: &Character) {
         if let Some(finding) = finding
-            && self.finding.as_ref().is_none_or(|best| finding.surprise() > best.surprise())
+            && self.finding.as_ref().is_none_or(|best| finding.outweighs(best, character))
         {
             self.finding = Some(finding);
         }
@@ -172,12 +172,12 @@ fn compare(
     if bins.len() < HORIZONS[0].0 {
         return None;
     }
-    let enough = bins.len() >= HORIZONS[1].0;
+    let mut enough = bins.len() >= HORIZONS[1].0;
     let mut offset = offset(signal, track, new);
     if signal.class == Class::Traffic && offset.is_none() {
-        // The share that a new one was given is its past.
+        // The share that a new one was given is its past. What it lacked from the start, only the whole service shows.
         let given = bins.drain(..PAST.min(bins.len())).collect::<Vec<_>>();
-        offset = Some(usual(&given, baseline.scale()?)?);
+        (offset, enough) = (Some(usual(&given, baseline.scale()?)?), false);
     }
     let pair = Pair { look, name: (place, track), baseline, new, old, method, bins };
     let mut compared = Compared { finding: None, by_horizon: ByHorizon::default(), smallest_change: None, enough };
@@ -192,7 +192,7 @@ fn compare(
             pair.at_horizon(scale, horizon, up, offset, character, &mut compared);
         }
         if method == Method::NewAgainstOld && pair.is_share() && bursts::are_due(look, character) {
-            compared.take(pair.bursts(scale, up, offset));
+            compared.take(pair.bursts(scale, up, offset), character);
         }
     }
     Some(compared)
@@ -322,7 +322,7 @@ impl Pair<'_> {
             present,
         };
         compared.by_horizon[horizon] += finding.weight(character);
-        compared.take(Some(finding));
+        compared.take(Some(finding), character);
     }
 
     /// How far the new arm stands apart over some minutes; none where either has nothing.
