@@ -77,6 +77,8 @@ pub struct Finding {
     pub change: f64,
     /// How far its window lies outside of what was expected, on the track's scale; zero where it is no single window.
     pub size: f64,
+    /// Bursts that it is made of; zero where it is no such thing.
+    pub bursts: u32,
     /// log10 of the chance of so much in one look.
     pub log10_p: f64,
     /// Looks of this kind in a whole watch.

@@ -99,6 +99,8 @@ pub struct Moved {
     /// How far it goes, on its scale, in the last so many minutes; zero if in all since the onset together.
     pub size: f64,
     pub width: u32,
+    /// Bursts that it is made of; zero where it is no such thing.
+    pub bursts: u32,
     /// Peers shared it when it began; whether they still do is asked.
     pub known: bool,
     pub onset: Minute,

@@ -147,6 +147,7 @@ fn at_horizon(
         current,
         change: scale.relative_change(expected_value, current).abs(),
         size,
+        bursts: 0,
         log10_p,
         looks,
         samples_baseline: u64::from(baseline.bins),

@@ -309,6 +309,7 @@ impl Pair<'_> {
             current: new,
             change: scale.relative_change(expected_value, new).abs(),
             size,
+            bursts: 0,
             log10_p: tail.log10_p(size / unit).max(if up {
                 self.by_counting(bins, offset.unwrap_or(0.0))
             } else {
@@ -409,6 +410,7 @@ impl Pair<'_> {
             current: new,
             change: scale.relative_change(old, new),
             size: 0.0,
+            bursts: 0,
             log10_p: log10_binomial_tail(bad, bad + bad_before, chance),
             looks: look.looks_at_all(),
             samples_baseline: all_before,

@@ -88,6 +88,12 @@ fn cut(windows: impl Iterator<Item = Window>, calm: f64, far: f64) -> (Vec<Windo
     (bursts, began.unwrap_or_default())
 }
 
+/// How often something came up, told window by window.
+pub fn rises(far: &[bool]) -> usize {
+    let comes_up = |pair: &[bool]| !pair[0] && pair[1];
+    far.windows(2).filter(|pair| comes_up(pair)).count() + usize::from(far.first() == Some(&true))
+}
+
 /// Of the service as a whole.
 pub fn bursts(look: &Look, place: usize, track: usize, character: &Character) -> Option<Finding> {
     let baseline = &look.service.signals[place].tracks[track].baseline;
@@ -160,6 +166,7 @@ impl Side<'_> {
             current,
             change: scale.relative_change(baseline, current).abs(),
             size: 0.0,
+            bursts: count as u32,
             log10_p: bursts.log10_p,
             looks: look.looks_at_all(),
             samples_baseline: minutes,

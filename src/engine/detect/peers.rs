@@ -4,7 +4,7 @@
 //! it moved the same way since the same moment. If at least half of those that can answer did, the change is shared.
 
 use super::present::filled;
-use super::{Finding, Look, users_feel};
+use super::{Finding, Look, bursts, users_feel};
 use crate::engine::baseline::{HORIZONS, Sides};
 use crate::engine::character::character;
 use crate::engine::effect::Direction;
@@ -67,6 +67,7 @@ pub fn share(look: &Look, finding: &Finding, signal: &Signal) -> bool {
         direction: finding.direction,
         size: finding.size,
         width: finding.width(),
+        bursts: finding.bursts,
         known,
         onset: finding.onset,
         start: look.start,
@@ -141,6 +142,16 @@ fn moves(policy: &Policy, asked: &Moved, signal: &Signal, track: usize, bar: f64
         baseline.deviation(ring, end, horizon, &baseline.expect(&levels, last.minute, HORIZONS[horizon].0), up)
     };
     let began = ring.place_of(asked.onset.clamp(asked.start, asked.upto));
+    if asked.bursts > 0 {
+        // Every service has a burst now and then: one of theirs excuses none that come again.
+        let (horizon, wander) = (bursts::HORIZON, baseline.wander(bursts::HORIZON, end - reference, up));
+        let sizes = (began + HORIZONS[horizon].0..=end).filter_map(|end| size_of(end, horizon));
+        let far: Vec<bool> = sizes.map(|size| size > 0.0 && wander.log10_p(size) < bar).collect();
+        let as_often = || 2 * bursts::rises(&far) >= asked.bursts as usize;
+        // What lasts there may come and go here.
+        let as_long = || 2 * far.iter().filter(|far| **far).count() >= asked.width as usize;
+        return (!far.is_empty()).then(|| as_often() || as_long());
+    }
     let (mut told, mut moved, mut largest) = (false, asked.known, 0.0f64);
     for (horizon, (width, _)) in HORIZONS.into_iter().enumerate() {
         // What has begun together may have ended since: every window since the onset is asked, not the last one alone.

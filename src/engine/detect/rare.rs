@@ -71,6 +71,7 @@ pub fn rare_events(look: &Look, place: usize, track: usize, character: &Characte
         current,
         change: scale.relative_change(baseline, current),
         size: 0.0,
+        bursts: 0,
         log10_p: log10_binomial_tail(count, count + before, chance),
         looks: look.looks_at_all(),
         samples_baseline: past,

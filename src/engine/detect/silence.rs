@@ -91,6 +91,7 @@ fn finding(look: &Look, place: usize, since: Minute, silent_for: Minute, instanc
         current: 0.0,
         change: 1.0,
         size: 0.0,
+        bursts: 0,
         // Each silent minute of a steady voice is worth about as much as the one before; half an order each.
         log10_p: -(1.5 + 0.25 * f64::from(silent_for.min(20))),
         looks: 1.0,
