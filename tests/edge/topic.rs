@@ -64,6 +64,28 @@ impl Record {
     }
 }
 
+/// How a transaction ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    Committed,
+    Aborted,
+}
+
+/// Writes all of it in one transaction.
+pub fn write_in_transaction(brokers: &str, topic: &str, drafts: &[Draft], ending: Ending) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers).set("log_level", "0").set("transactional.id", topic);
+    let producer: BaseProducer<Refused> = config.create_with_context(Refused::default()).expect("valid settings");
+    producer.init_transactions(LIMIT).expect("a producer of its own");
+    producer.begin_transaction().expect("none is open");
+    send_all(&producer, topic, drafts);
+    match ending {
+        Ending::Committed => producer.commit_transaction(LIMIT),
+        Ending::Aborted => producer.abort_transaction(LIMIT),
+    }
+    .unwrap_or_else(|error| panic!("{topic}: not {ending:?}: {error}"));
+}
+
 /// Writes all of it, in order within a partition.
 pub fn write(brokers: &str, topic: &str, drafts: &[Draft]) {
     let mut config = ClientConfig::new();
@@ -72,6 +94,11 @@ pub fn write(brokers: &str, topic: &str, drafts: &[Draft]) {
     // A consumer gets whole batches, however little it asks for: small ones let a test catch a daemon in the middle.
     config.set("batch.num.messages", "50");
     let producer: BaseProducer<Refused> = config.create_with_context(Refused::default()).expect("valid settings");
+    send_all(&producer, topic, drafts);
+}
+
+/// Until the brokers have acknowledged all of it.
+fn send_all(producer: &BaseProducer<Refused>, topic: &str, drafts: &[Draft]) {
     let deadline = Instant::now() + WRITE_LIMIT;
     for draft in drafts {
         let mut record = BaseRecord::<str, [u8]>::to(topic).timestamp(draft.ts);
