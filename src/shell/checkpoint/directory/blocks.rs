@@ -170,10 +170,10 @@ struct Disk {
 
 impl Disk {
     fn open(path: &Path, options: &mut OpenOptions) -> io::Result<Disk> {
-        let direct = options.clone().custom_flags(libc::O_DIRECT).open(path);
-        let (file, direct) = match direct {
-            Err(error) if error.kind() == ErrorKind::InvalidInput => (options.open(path)?, false),
-            file => (file?, true),
+        let (file, direct) = match options.clone().custom_flags(libc::O_DIRECT).open(path) {
+            Ok(file) => (file, true),
+            // What else may be wrong is told without the flag as well.
+            Err(_) => (options.open(path)?, false),
         };
         let options = options.create(false).truncate(false).clone();
         Ok(Disk { path: path.to_owned(), options, file, direct })
