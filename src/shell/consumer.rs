@@ -196,11 +196,39 @@ impl Consumer {
 
     /// Whether everything that the log held at the last fetch has been polled.
     pub fn at_end(&self, partition: &Partition) -> bool {
-        match (self.watermarks(partition), partition.polled.get()) {
-            (Some((low, high)), UNKNOWN) => low == high,
-            (Some((_, high)), next) => next >= high,
-            (None, _) => false,
+        let Some((low, high)) = self.watermarks(partition) else { return false };
+        let is_polled = match partition.polled.get() {
+            UNKNOWN => low == high,
+            next => next >= high,
+        };
+        is_polled || (partition.has_all() && self.position(partition).is_some_and(|position| position >= high))
+    }
+
+    /// Leaves the markers of transactions behind that all partitions stand before; whether there were any.
+    pub fn pass_markers(&self) -> bool {
+        let mut any = false;
+        for (_, partition) in &self.assigned {
+            let is_before = self.watermarks(partition).is_some_and(|(_, high)| partition.polled.get() < high);
+            if is_before && let Some(position) = self.position(partition) {
+                any |= partition.pass(position);
+            }
         }
+        any
+    }
+
+    /// The client's own position, from its memory: what is no message, and is handed to nobody, lies behind it as well.
+    /// Unknown from an assignment or a seek until something of the partition has come.
+    fn position(&self, partition: &Partition) -> Option<i64> {
+        let mut list = TopicPartitionList::with_capacity(1);
+        list.add_partition(&partition.topic, partition.number);
+        // SAFETY: the client's pointer lives as long as `self.client`, the list's as long as `list`, and librdkafka
+        // writes into its elements alone. rust-rdkafka asks for all assigned partitions or none.
+        let outcome = unsafe { native::rd_kafka_position(self.client.client().native_ptr(), list.ptr()) };
+        let is_told = outcome == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
+        list.elements().first().filter(|_| is_told).and_then(|element| match element.offset() {
+            Offset::Offset(position) => Some(position),
+            _ => None,
+        })
     }
 
     /// Messages that lie in the log and whose effects are not published yet.
@@ -292,7 +320,7 @@ impl Consumer {
     pub fn seek_back(&self, partition: &Partition) -> Result<(), KafkaError> {
         let next = partition.stepped.get();
         self.client.seek(&partition.topic, partition.number, Offset::Offset(next), SEEK_WITHIN)?;
-        partition.polled.set(next);
+        partition.read_anew();
         Ok(())
     }
 

@@ -24,4 +24,5 @@ mod doors;
 mod mutations;
 mod reload;
 mod secured;
+mod transactions;
 mod whole_path;

@@ -16,6 +16,8 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::clock::wait_for;
+
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// For writing what is to be read: a busy machine takes its time, and that is not what is tested.
@@ -64,6 +66,28 @@ impl Record {
     }
 }
 
+/// How a transaction ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    Committed,
+    Aborted,
+}
+
+/// Writes all of it in one transaction.
+pub fn write_in_transaction(brokers: &str, topic: &str, drafts: &[Draft], ending: Ending) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers).set("log_level", "0").set("transactional.id", topic);
+    let producer: BaseProducer<Refused> = config.create_with_context(Refused::default()).expect("valid settings");
+    producer.init_transactions(LIMIT).expect("a producer of its own");
+    producer.begin_transaction().expect("none is open");
+    send_all(&producer, topic, drafts);
+    match ending {
+        Ending::Committed => producer.commit_transaction(LIMIT),
+        Ending::Aborted => producer.abort_transaction(LIMIT),
+    }
+    .unwrap_or_else(|error| panic!("{topic}: not {ending:?}: {error}"));
+}
+
 /// Writes all of it, in order within a partition.
 pub fn write(brokers: &str, topic: &str, drafts: &[Draft]) {
     let mut config = ClientConfig::new();
@@ -72,6 +96,11 @@ pub fn write(brokers: &str, topic: &str, drafts: &[Draft]) {
     // A consumer gets whole batches, however little it asks for: small ones let a test catch a daemon in the middle.
     config.set("batch.num.messages", "50");
     let producer: BaseProducer<Refused> = config.create_with_context(Refused::default()).expect("valid settings");
+    send_all(&producer, topic, drafts);
+}
+
+/// Until the brokers have acknowledged all of it.
+fn send_all(producer: &BaseProducer<Refused>, topic: &str, drafts: &[Draft]) {
     let deadline = Instant::now() + WRITE_LIMIT;
     for draft in drafts {
         let mut record = BaseRecord::<str, [u8]>::to(topic).timestamp(draft.ts);
@@ -137,7 +166,9 @@ pub fn committed(brokers: &str, group: &str, topic: &str) -> Vec<(Offset, i64)> 
             let mut list = TopicPartitionList::new();
             list.add_partition(topic, number);
             let list = consumer.committed_offsets(list, LIMIT).expect("the broker answers");
-            let (_, end) = consumer.fetch_watermarks(topic, number, LIMIT).expect("the broker answers");
+            // On a busy machine a broker is missed now and then, and another one leads.
+            let asked = || consumer.fetch_watermarks(topic, number, LIMIT).ok();
+            let (_, end) = wait_for("the partition's leader to answer", LIMIT, asked);
             (list.elements()[0].offset(), end)
         })
         .collect()

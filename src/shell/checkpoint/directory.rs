@@ -5,21 +5,19 @@
 //! file in memory. Whenever it stops half way, the last checkpoint is still whole. A file that can't be trusted is
 //! moved aside.
 
+mod blocks;
+
 use super::{Cut, FORMAT, Found, Recovered, Written, other_format, piece, recover};
+use blocks::{Reader, Writer};
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::thread;
 
 const NAME: &str = "checkpoint";
 const MAGIC: &[u8; 8] = b"regressd";
 
 /// Kind, length of the body, CRC-32 of both and the body; little endian.
 const FRAME: usize = 1 + 8 + 4;
-
-/// So many bytes are synced while more are being written.
-const SYNCED: u64 = 32 << 20;
 
 const HEAD: u8 = 1;
 const SERVICE: u8 = 2;
@@ -47,13 +45,13 @@ impl Directory {
     /// Only where the disk can't be read at all: then starting cold would throw away a state that is still there.
     pub fn read(&self) -> io::Result<Found> {
         let path = self.dir.join(NAME);
-        let file = match File::open(&path) {
+        let file = match Reader::open(&path) {
             Ok(file) => file,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
             Err(e) => return Err(e),
         };
-        let length = file.metadata()?.len();
-        match read(BufReader::with_capacity(1 << 20, file), length, &self.group) {
+        let length = file.length();
+        match read(file, length, &self.group) {
             Ok(recovered) => Ok(Found::Checkpoint(Box::new(recovered))),
             Err(Unfit::Disk(error)) => Err(error),
             Err(Unfit::Bad(why)) => {
@@ -83,28 +81,17 @@ impl Directory {
 }
 
 fn write_file(path: &Path, cut: Cut) -> io::Result<Written> {
-    let file = File::create(path)?;
-    let behind = file.try_clone()?;
-    let (more, much) = mpsc::sync_channel(1);
-    thread::scope(|scope| {
-        // The disk is at work while the next services are serialised, and not only once all of them are.
-        let sync = thread::Builder::new().name("checkpoint sync".into());
-        let sync = sync.spawn_scoped(scope, move || much.iter().try_for_each(|()| behind.sync_data()))?;
-        let written = write_frames(file, cut, &more);
-        drop(more);
-        // What a disk did not take is told to one of the two alone.
-        sync.join().map_err(|_| io::Error::other("the thread that syncs panicked"))??;
-        written
-    })
+    let mut frames = Frames { file: Writer::create(path)?, count: 0, digest: crc32fast::Hasher::new() };
+    let written = write_frames(&mut frames, cut);
+    // What the disk did not take says more than that it took no more.
+    let bytes = frames.file.finish()?;
+    Ok(Written { bytes, crc: written? })
 }
 
-/// Says each time that so much more is written.
-fn write_frames(file: File, cut: Cut, more: &mpsc::SyncSender<()>) -> io::Result<Written> {
-    let mut file = BufWriter::with_capacity(1 << 20, file);
-    file.write_all(MAGIC)?;
-    file.write_all(&FORMAT.to_le_bytes())?;
-    let mut frames = Frames { file, count: 0, bytes: 12, digest: crc32fast::Hasher::new() };
-    let mut told = 0;
+/// The checksum over all of them.
+fn write_frames(frames: &mut Frames<impl Write>, cut: Cut) -> io::Result<u32> {
+    frames.file.write_all(MAGIC)?;
+    frames.file.write_all(&FORMAT.to_le_bytes())?;
     frames.write(HEAD, &cut.head)?;
     let mut body = Vec::new();
     for share in cut.shares {
@@ -114,24 +101,16 @@ fn write_frames(file: File, cut: Cut, more: &mpsc::SyncSender<()>) -> io::Result
         // Whatever the engine changes from here on it need not copy.
         drop(share);
         frames.write(SERVICE, &body)?;
-        if frames.bytes - told >= SYNCED {
-            told = frames.bytes;
-            // One that is still at it sees the rest when it is asked next.
-            let _ = more.try_send(());
-        }
     }
     let crc = frames.digest.clone().finalize();
     let end = postcard::to_stdvec(&(frames.count, crc)).map_err(io::Error::other)?;
     frames.write(END, &end)?;
-    let bytes = frames.bytes;
-    frames.file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-    Ok(Written { bytes, crc })
+    Ok(crc)
 }
 
 struct Frames<W> {
     file: W,
     count: u64,
-    bytes: u64,
     /// Over the checksums of all frames.
     digest: crc32fast::Hasher,
 }
@@ -145,7 +124,6 @@ impl<W: Write> Frames<W> {
         self.file.write_all(body)?;
         self.digest.update(&crc.to_le_bytes());
         self.count += 1;
-        self.bytes += (FRAME + body.len()) as u64;
         Ok(())
     }
 }

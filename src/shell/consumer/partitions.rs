@@ -31,6 +31,8 @@ pub struct Partition {
     pub remembered: Next,
     pub committed: Next,
     pub tally: Tally,
+    /// The next offset after the last message that the client has handed over, whether it was taken or not.
+    handed: Next,
     /// Of the last leader whose messages were polled.
     epoch: Next,
     /// Where the log was found to have been cut off and written on, until that message is stepped.
@@ -57,7 +59,8 @@ impl Partition {
         let at = || Next(AtomicI64::new(next));
         let (polled, stepped, acknowledged, remembered) = (at(), at(), at(), at());
         let (committed, last) = (Next(AtomicI64::new(UNKNOWN)), AtomicI64::new(Time::MIN.0));
-        let (tally, epoch, cut) = (Tally::default(), Next(AtomicI64::new(UNKNOWN)), Next(AtomicI64::new(UNKNOWN)));
+        let unknown = || Next(AtomicI64::new(UNKNOWN));
+        let (tally, handed, epoch, cut) = (Tally::default(), unknown(), unknown(), unknown());
         Partition {
             topic,
             number,
@@ -69,6 +72,7 @@ impl Partition {
             remembered,
             committed,
             tally,
+            handed,
             epoch,
             cut,
             last,
@@ -78,6 +82,7 @@ impl Partition {
     /// A message was polled that a leader of this epoch took. One that comes again was taken by an earlier leader or by
     /// the same; where a later one took it, it is another message in the same place.
     pub fn see(&self, offset: i64, epoch: i64) {
+        self.handed.set(offset + 1);
         if epoch <= self.epoch.get() {
             return;
         }
@@ -85,6 +90,30 @@ impl Partition {
             self.cut.set(offset);
         }
         self.epoch.set(epoch);
+    }
+
+    /// The client reads on from what was stepped: from its beginning, or the group's offset, where that is unknown.
+    pub fn read_anew(&self) {
+        self.polled.set(self.stepped.get());
+        self.handed.set(UNKNOWN);
+    }
+
+    /// Whether every message that the client has handed over was polled, and none left out for now.
+    pub fn has_all(&self) -> bool {
+        [UNKNOWN, self.polled.get()].contains(&self.handed.get())
+    }
+
+    /// All before this offset was handed over, and what lies between it and what was polled are no messages: markers at
+    /// the end of transactions, or what was aborted. They are stepped with what lies before them; whether that is done.
+    pub fn pass(&self, position: i64) -> bool {
+        let has_stepped_all = self.has_all() && self.stepped.get() == self.polled.get();
+        let passes = has_stepped_all && position > self.polled.get();
+        if passes {
+            self.polled.set(position);
+            self.stepped.set(position);
+            self.handed.set(position);
+        }
+        passes
     }
 
     /// Whether this message is the first in place of others that were read there. It is asked once.
@@ -178,7 +207,7 @@ impl Partitions {
             [stepped, acknowledged, remembered].iter().for_each(|at| at.set(next));
         }
         // What was polled and not stepped went with the last assignment.
-        partition.polled.set(partition.stepped.get());
+        partition.read_anew();
         if !self.assigned.contains(&slot) {
             self.assigned.push(slot);
         }
@@ -309,6 +338,25 @@ mod tests {
         let restored = Partitions::restore(&positions, |topic| (topic == "metrics").then_some(Kind::Metrics));
         assert_eq!(restored.positions(), positions);
         assert!(Partitions::restore(&positions, |_| None).positions().is_empty());
+    }
+
+    #[test]
+    fn markers_are_stepped_with_all_that_lies_before_them_and_never_without() {
+        let partition = Partition::new("metrics".into(), 0, Kind::Metrics, false, UNKNOWN);
+        let at = || (partition.polled.get(), partition.stepped.get());
+        assert!(partition.pass(2) && at() == (2, 2), "one that was aborted, and nothing else");
+        partition.see(2, 0);
+        assert!(!partition.has_all() && !partition.pass(3), "handed over and not polled");
+        partition.polled.set(3);
+        assert!(!partition.pass(4) && at() == (3, 2), "it waits to be stepped");
+        partition.stepped.set(3);
+        assert!(partition.pass(4) && at() == (4, 4));
+        assert!(!partition.pass(4) && !partition.pass(3) && partition.has_all());
+        // Messages that are left out for now, as those of a partition that is stopped.
+        partition.see(4, 0);
+        assert!(!partition.pass(6) && at() == (4, 4));
+        partition.read_anew();
+        assert!(partition.has_all() && at() == (4, 4));
     }
 
     #[test]

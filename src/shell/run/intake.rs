@@ -36,6 +36,9 @@ const BYTES_MAX: usize = 8 << 20;
 const OUTGOING_MAX: usize = 2_000;
 const DURATION_MAX: Duration = Duration::from_millis(200);
 
+/// Positions move past what is no message this often.
+const PASS_EVERY: Duration = Duration::from_secs(1);
+
 /// While one partition holds up the others, so many messages are buffered between two looks at the order.
 const BURST: usize = 64;
 
@@ -52,6 +55,8 @@ pub struct Intake {
     clock: Clock,
     metrics: Arc<Metrics>,
     began: Instant,
+    /// When markers of transactions were last left behind.
+    passed: Instant,
     /// A group was joined, with or without partitions.
     pub joined: bool,
 }
@@ -68,7 +73,8 @@ struct Gap {
 pub struct Batch {
     pub messages: usize,
     pub bytes: usize,
-    /// The partition that carries what is passed on was read on, whether anything of it was for us or not.
+    /// Positions have moved without a message for us: the partition that carries what is passed on was read on, or
+    /// markers of transactions were left behind.
     pub has_moved: bool,
 }
 
@@ -82,7 +88,7 @@ impl Intake {
     ) -> Intake {
         let (align, circuit, gaps) = (Align::default(), Circuit::new(limits), Vec::new());
         let (relayed, began, joined) = (None, Instant::now(), false);
-        Intake { consumer, align, circuit, stepper, gaps, relayed, clock, metrics, began, joined }
+        Intake { consumer, align, circuit, stepper, gaps, relayed, clock, metrics, began, passed: began, joined }
     }
 
     /// Takes what there is, waiting at most so long for the first message.
@@ -91,8 +97,12 @@ impl Intake {
     /// Only what the client can't recover from.
     pub fn batch(&mut self, pump: &mut Pump, wait: Duration, out: &mut Vec<Outgoing>) -> Result<Batch, KafkaError> {
         let mut batch = self.take_batch(pump, wait, out)?;
+        if self.passed.elapsed() >= PASS_EVERY {
+            batch.has_moved = self.consumer.pass_markers();
+            self.passed = Instant::now();
+        }
         if let Some(relayed) = &self.relayed {
-            batch.has_moved = relayed.settle(&self.align);
+            batch.has_moved |= relayed.settle(&self.align);
         }
         Ok(batch)
     }
