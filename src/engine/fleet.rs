@@ -283,12 +283,8 @@ fn put_histogram(signal: &mut Signal, series: usize, at: Time, buckets: &Buckets
     }
     let count: u64 = buckets.counts.iter().sum();
     let sum = buckets.sum.unwrap_or_else(|| count as f64 * super::distribution::quantile(buckets, 0.5).unwrap_or(0.0));
-    let series = &mut signal.series[series];
-    let mut taken = series.add(0, at, sum, count as f64);
-    for (track, &level) in distribution.levels().iter().enumerate() {
-        taken = series.add(track + 1, at, above(buckets, level), count as f64);
-    }
-    taken
+    let shares = distribution.levels().iter().map(|&level| above(buckets, level));
+    signal.series[series].add_to_all(at, std::iter::once(sum).chain(shares), count as f64)
 }
 
 /// Version tells series apart only where no instance does.
