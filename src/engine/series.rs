@@ -7,7 +7,7 @@ use super::time::{Span, Time};
 use super::window::{Bin, Minute, Ring, minute_of};
 use serde::{Deserialize, Serialize};
 
-/// Bins kept of one instance: an hour and a little, 4 to 12 bytes each.
+/// Bins kept of one instance: an hour and a little, 2 to 12 bytes each.
 pub const KEPT: usize = 72;
 
 /// Repeats are recognised among the latest so many moments of a series.

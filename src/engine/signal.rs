@@ -14,7 +14,7 @@ use super::window::{Minute, Ring};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Bins kept of a track over all instances: three hours and more, 4 to 12 bytes each.
+/// Bins kept of a track over all instances: three hours and more, 2 to 12 bytes each.
 pub const KEPT: usize = 200;
 
 /// Whose series a vacant place is.
