@@ -6,8 +6,8 @@
 use super::event::{Scope, WindowKind};
 use super::policy::{Glob, Policy};
 use super::signal::KEPT;
-use super::time::{Span, Time};
-use super::window::{Minute, minute_of, start_of};
+use super::time::Time;
+use super::window::{Minute, minute_at, minute_of, start_of};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ impl Aside {
 
     /// Notes recurring events that have begun; once a minute is often enough, as a minute is learned when it is over.
     pub fn recur(&mut self, policy: &Policy, now: Time) {
-        let minute = minute_of(now);
+        let minute = minute_at(now);
         if self.looked == Some(minute) {
             return;
         }
@@ -64,7 +64,7 @@ impl Aside {
     }
 
     fn add(&mut self, env: Arc<str>, service: Arc<str>, from: Time, to: Time) {
-        let stretch = Stretch { from: minute_of(from), to: minute_of(to - Span(1)).saturating_add(1), env, service };
+        let stretch = Stretch { from: minute_at(from), to: minute_of(to).saturating_add(1), env, service };
         if self.stretches.contains(&stretch) {
             return;
         }
@@ -82,6 +82,7 @@ const LOOK_BACK: Minute = 1;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::time::Span;
 
     fn minutes(n: i64) -> Time {
         Time(0) + Span::minutes(n)

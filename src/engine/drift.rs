@@ -15,7 +15,7 @@ use super::policy::{Policy, RateLimit};
 use super::signal::Signal;
 use super::stats::median;
 use super::time::{Span, Time};
-use super::window::{Minute, minute_of};
+use super::window::{Minute, minute_at};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -63,7 +63,7 @@ impl Drifts {
     /// Takes the levels of the hour that ended, once, and tells which services have drifted beyond the budget.
     pub fn look(&mut self, fleet: &Fleet, aside: &Aside, policy: &Policy, now: Time) -> Vec<Drift> {
         // What may still come late belongs to the hour too.
-        let hour = minute_of(now - policy.watch.lateness).div_euclid(HOUR);
+        let hour = minute_at(now - policy.watch.lateness).div_euclid(HOUR);
         if self.hour.replace(hour).is_none_or(|last| hour <= last) {
             return Vec::new();
         }

@@ -214,7 +214,7 @@ impl Lane {
         let watch = self.watches.open(policy, now, deployment);
         let (thread, until) = (watch.thread.clone(), watch.until);
         reports.push(Report::Opened { thread, deployment: watch.deployment.clone(), until });
-        self.fleet.watch(&deployment.env, &deployment.service, 1, window::minute_of(now));
+        self.fleet.watch(&deployment.env, &deployment.service, 1, window::minute_at(now));
     }
 
     /// Of what people say, only events matter here: their time is not learned from.
@@ -228,7 +228,7 @@ impl Lane {
         let outcome = self.windows.declare(policy, now, kind, window);
         if outcome == Heard::Taken && kind == WindowKind::Context {
             self.aside.declare(&window.scope, window.from, window.to);
-            let late = learn::has_learned(&self.fleet, &window.scope, window::minute_of(window.from));
+            let late = learn::has_learned(&self.fleet, &window.scope, window::minute_at(window.from));
             reports.push(Report::SetAside { late });
         }
     }
@@ -382,7 +382,7 @@ impl Lane {
 
     fn close(&mut self, now: Time, place: usize) {
         let watch = self.watches.close(place);
-        self.fleet.watch(&watch.deployment.env, &watch.deployment.service, -1, window::minute_of(now));
+        self.fleet.watch(&watch.deployment.env, &watch.deployment.service, -1, window::minute_at(now));
         let Some(service) = self.fleet.find(&watch.deployment.env, &watch.deployment.service) else { return };
         self.logs.close(service, watch.found);
         // Small steps are learned, each of them: what added up is how the service is by now.

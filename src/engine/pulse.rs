@@ -9,7 +9,7 @@ use super::fleet::Fleet;
 use super::policy::Policy;
 use super::report::Beat;
 use super::time::{Span, Time};
-use super::window::{Minute, minute_of};
+use super::window::{Minute, minute_at};
 use serde::{Deserialize, Serialize};
 
 /// A service that has said nothing for so long is silent; one that has for a day is gone.
@@ -49,7 +49,7 @@ impl Pulse {
     pub fn beat(&mut self, policy: &Policy, now: Time, fleet: &Fleet) -> Option<Beat> {
         self.next.filter(|due| *due <= now)?;
         self.next = Some(next(policy, now));
-        let minute = minute_of(now);
+        let minute = minute_at(now);
         let silent = fleet.services.iter().filter(|service| {
             let since = minute.saturating_sub(service.latest);
             (SILENT + 1..GONE).contains(&since)

@@ -8,7 +8,7 @@ use super::event::Deployment;
 use super::fleet::Fleet;
 use super::service::{Instance, Service};
 use super::time::Time;
-use super::window::{Minute, minute_of};
+use super::window::{Minute, minute_at};
 
 /// Whoever spoke within so many minutes is there.
 const THERE: Minute = 2;
@@ -18,7 +18,7 @@ const RESTS: Minute = 10;
 /// Of a deployment's service; none where nobody knows it.
 pub fn rollout_of(fleet: &Fleet, now: Time, deployment: &Deployment) -> Option<Rollout> {
     let place = fleet.find(&deployment.env, &deployment.service)?;
-    rollout(&fleet.services[place], deployment, minute_of(now))
+    rollout(&fleet.services[place], deployment, minute_at(now))
 }
 
 /// None where it rests, or where nobody can tell.

@@ -127,14 +127,17 @@ pub fn summary(deployment: &Deployment, verdict: &Verdict, considered: &[Conside
             format!("{subject}: {} over {count} releases ({steps})", in_words(evidence))
         }
         (VerdictKind::Regression, Some(evidence)) => {
-            let minutes = (evidence.onset - deployment.at).as_minutes().max(0.0).round();
+            let since = match (evidence.onset - deployment.at).as_minutes().max(0.0).round() {
+                0.0 => "since the deployment".to_string(),
+                minutes => format!("since {minutes} min after the deployment"),
+            };
             let symptom = verdict.evidence.iter().skip(1).find(|each| each.log.is_none() && each.weighty);
             let symptom = symptom.filter(|each| evidence.log.is_some() && !each.signal.starts_with("logs."));
             let symptom = symptom.map(|each| format!("; {}", in_words(each))).unwrap_or_default();
             let by = origin(deployment);
             let others = not_by(considered);
             let begun = in_words(evidence);
-            format!("{subject}: {begun}, since {minutes} min after the deployment{symptom}{by}{others}")
+            format!("{subject}: {begun}, {since}{symptom}{by}{others}")
         }
         (VerdictKind::Clean, _) => {
             let best = verdict.coverage.iter().filter_map(|each| each.smallest_change).fold(f64::MAX, f64::min);

@@ -9,7 +9,7 @@ use super::event::Deployment;
 use super::ledger::Sum;
 use super::policy::Policy;
 use super::time::{Span, Time};
-use super::window::{Minute, minute_of, start_of};
+use super::window::{Minute, minute_at, minute_of, start_of};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -117,7 +117,7 @@ impl Watch {
 
     /// Due again after the minute that `now` lies in, or at the end, whichever comes first.
     pub fn reschedule(&mut self, now: Time) {
-        let next = start_of(minute_of(now.max(self.deployment.at) - GRACE).saturating_add(1)) + GRACE;
+        let next = start_of(minute_at(now.max(self.deployment.at) - GRACE).saturating_add(1)) + GRACE;
         let end = self.until + GRACE;
         self.due = if next < end { next } else { end.max(now + Span(1)) };
     }
@@ -138,7 +138,7 @@ impl Watch {
 
     /// The last complete minute at `now`.
     pub fn complete(now: Time) -> Minute {
-        minute_of(now - GRACE).saturating_sub(1)
+        minute_at(now - GRACE).saturating_sub(1)
     }
 }
 

@@ -17,8 +17,15 @@ pub const WIDTH: Span = Span::MINUTE;
 /// A minute since the epoch.
 pub type Minute = i32;
 
+/// The minute that something belongs to by its time. On the edge of two it is the one that ends there: a reading tells
+/// of the time before it.
 pub fn minute_of(at: Time) -> Minute {
-    i32::try_from(at.0.div_euclid(WIDTH.0)).unwrap_or(if at.0 < 0 { i32::MIN } else { i32::MAX })
+    minute_at(at - Span(1))
+}
+
+/// The minute that runs at a moment, or begins with it.
+pub fn minute_at(now: Time) -> Minute {
+    i32::try_from(now.0.div_euclid(WIDTH.0)).unwrap_or(if now.0 < 0 { i32::MIN } else { i32::MAX })
 }
 
 pub fn start_of(minute: Minute) -> Time {
@@ -46,6 +53,13 @@ mod tests {
     #[test]
     fn absurd_times_have_a_minute() {
         assert_eq!(minute_of(Time(i64::MAX)), i32::MAX);
-        assert_eq!(minute_of(Time(-1)), -1);
+        assert_eq!(minute_of(Time(i64::MIN)), i32::MIN);
+        assert_eq!(minute_at(Time(-1)), -1);
+    }
+
+    #[test]
+    fn what_is_stamped_on_an_edge_tells_of_the_minute_before() {
+        assert_eq!([0, 1, 60_000, 60_001].map(|at| minute_of(Time(at))), [-1, 0, 0, 1]);
+        assert_eq!([0, 1, 60_000, 60_001].map(|at| minute_at(Time(at))), [0, 0, 1, 1]);
     }
 }
