@@ -281,7 +281,7 @@ mod tests {
             }
             assert!(series.led && series.strands[1].ring.last().is_some_and(|bin| bin.den == LED));
             let mut later = Series::new(1, 1, 3);
-            later.add_to_all(at(60), [1.0, 2.0, 3.0].into_iter(), 5.0);
+            later.add_to_all(at(70), [1.0, 2.0, 3.0].into_iter(), 5.0);
             assert_eq!(later.bin(2, 1), Some(Bin { minute: 1, num: 3.0, den: 5.0 }));
             assert!(later.led, "from its beginning");
         }
