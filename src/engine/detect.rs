@@ -166,9 +166,9 @@ struct Judged {
 }
 
 impl Judged {
-    fn take(&mut self, finding: Option<Finding>, by_horizon: ByHorizon) {
+    fn take(&mut self, finding: Option<Finding>, by_horizon: ByHorizon, character: &Character) {
         if let Some(finding) = finding
-            && self.found.as_ref().is_none_or(|best| finding.surprise() > best.surprise())
+            && self.found.as_ref().is_none_or(|best| finding.outweighs(best, character))
         {
             (self.found, self.by_horizon) = (Some(finding), by_horizon);
         }
@@ -188,7 +188,7 @@ fn judge(look: &Look, place: usize, track: usize, character: &Character) -> Judg
     match compared {
         Some(compared) => {
             judged.seen.smallest_change = compared.smallest_change;
-            judged.take(compared.finding, compared.by_horizon);
+            judged.take(compared.finding, compared.by_horizon, character);
         }
         None => judged.seen.lack = Some(Lack::NoSamplesFromNewVersion),
     }
@@ -206,13 +206,13 @@ fn judge(look: &Look, place: usize, track: usize, character: &Character) -> Judg
             }
             is_own && !is_shared
         };
-        judged.take(alone.finding.filter(&mut own), alone.by_horizon);
+        judged.take(alone.finding.filter(&mut own), alone.by_horizon, character);
         let rare = rare::rare_events(look, place, track, character).filter(&mut own);
         let bursts = bursts::bursts(look, place, track, character).filter(&mut own);
-        judged.take(bursts, ByHorizon::default());
+        judged.take(bursts, ByHorizon::default(), character);
         judged.shared = shared;
-        judged.take(rare, ByHorizon::default());
-        judged.take(arms::one_against_peers(look, place, track, character), ByHorizon::default());
+        judged.take(rare, ByHorizon::default(), character);
+        judged.take(arms::one_against_peers(look, place, track, character), ByHorizon::default(), character);
     }
     judged
 }
@@ -233,7 +233,7 @@ fn judge_derived(look: &Look, place: usize, character: &Character, mut judged: J
     let found = alone.finding.filter(|finding| own && look.strength(finding) > 0.0);
     let is_shared = |finding: &&Finding| peers::share(look, finding, base.unwrap_or(signal));
     judged.shared = found.as_ref().filter(is_shared).map(Shared::new);
-    judged.take(found.filter(|_| judged.shared.is_none()), alone.by_horizon);
+    judged.take(found.filter(|_| judged.shared.is_none()), alone.by_horizon, character);
     judged
 }
 
@@ -269,6 +269,13 @@ impl Finding {
     /// Minutes of the window that it was found in, as far as the longest horizon reaches.
     pub fn width(&self) -> u32 {
         self.samples_current.min(HORIZONS[HORIZONS.len() - 1].0 as u64) as u32
+    }
+
+    /// Whether to tell it rather than another one: what is large enough to matter comes first, then surprise.
+    fn outweighs(&self, other: &Finding, character: &Character) -> bool {
+        let matters = |finding: &Finding| finding.change >= character.min_change;
+        matches!((matters(self), matters(other)), (true, false))
+            || (matters(self) == matters(other) && self.surprise() > other.surprise())
     }
 
     /// The reciprocal of its chance, if it is large enough to matter.

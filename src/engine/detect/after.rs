@@ -57,7 +57,7 @@ pub fn after_against_expected(look: &Look, place: usize, track: usize, character
     }
     began_with_the_change(look, &judged.total, scale, &mut found);
     found.iter().for_each(|(horizon, _, finding)| alone.by_horizon[*horizon] += finding.weight(character));
-    let strongest = found.into_iter().reduce(|a, b| if b.2.surprise() > a.2.surprise() { b } else { a });
+    let strongest = found.into_iter().reduce(|a, b| if b.2.outweighs(&a.2, character) { b } else { a });
     alone.finding = strongest.map(|(horizon, up, finding)| {
         let onset = onset::onset(&judged.total, scale, look.start, look.upto, up);
         let present = since(look, (place, track), onset, (horizon, up)).unwrap_or(finding.present);

@@ -4,11 +4,12 @@
 //! is taken off too (difference in differences). The yardstick is how far any one instance stood apart from the rest
 //! before.
 
+mod again;
 mod bins;
 
 use super::load::is_memory;
 use super::present::{self, Present, filled};
-use super::{ByHorizon, COUNTED, Finding, Look, direction};
+use super::{ByHorizon, COUNTED, Finding, Look, bursts, direction};
 use crate::engine::baseline::scale::Scale;
 use crate::engine::baseline::{Baseline, HORIZONS, Sides};
 use crate::engine::character::{Character, Class};
@@ -88,6 +89,16 @@ pub struct Compared {
     pub enough: bool,
 }
 
+impl Compared {
+    fn take(&mut self, finding: Option<Finding>, character: &Character) {
+        if let Some(finding) = finding
+            && self.finding.as_ref().is_none_or(|best| finding.outweighs(best, character))
+        {
+            self.finding = Some(finding);
+        }
+    }
+}
+
 /// None where there are no two arms with this track.
 pub fn new_against_old(look: &Look, place: usize, track: usize, character: &Character) -> Option<Compared> {
     let arms = &look.arms;
@@ -157,11 +168,17 @@ fn compare(
     let signal = &look.service.signals[place];
     let baseline = &signal.tracks[track].baseline;
     let from = look.settled;
-    let bins = side_by_side(look.service, signal, track, (new, old), from, look.upto);
+    let mut bins = side_by_side(look.service, signal, track, (new, old), from, look.upto);
     if bins.len() < HORIZONS[0].0 {
         return None;
     }
-    let enough = bins.len() >= HORIZONS[1].0;
+    let mut enough = bins.len() >= HORIZONS[1].0;
+    let mut offset = offset(signal, track, new);
+    if signal.class == Class::Traffic && offset.is_none() {
+        // The share that a new one was given is its past. What it lacked from the start, only the whole service shows.
+        let given = bins.drain(..PAST.min(bins.len())).collect::<Vec<_>>();
+        (offset, enough) = (Some(usual(&given, baseline.scale()?)?), false);
+    }
     let pair = Pair { look, name: (place, track), baseline, new, old, method, bins };
     let mut compared = Compared { finding: None, by_horizon: ByHorizon::default(), smallest_change: None, enough };
     if baseline.is_sparse() {
@@ -169,16 +186,13 @@ fn compare(
         return Some(compared);
     }
     let scale = baseline.scale()?;
-    let offset = offset(signal, track, new);
-    if signal.class == Class::Traffic && offset.is_none() {
-        return None;
-    }
-    for horizon in 0..HORIZONS.len() {
-        let sides = Sides::of(character.worse, Some(scale));
-        for up in [true, false] {
-            if (up && sides.up) || (!up && sides.down) {
-                pair.at_horizon(scale, horizon, up, offset, character, &mut compared);
-            }
+    let sides = Sides::of(character.worse, Some(scale));
+    for up in [true, false].into_iter().filter(|&up| if up { sides.up } else { sides.down }) {
+        for horizon in 0..HORIZONS.len() {
+            pair.at_horizon(scale, horizon, up, offset, character, &mut compared);
+        }
+        if method == Method::NewAgainstOld && pair.is_share() && bursts::are_due(look, character) {
+            compared.take(pair.bursts(scale, up, offset), character);
         }
     }
     Some(compared)
@@ -237,6 +251,13 @@ fn level(
     ratio([sum].into_iter()).filter(|_| count >= PAST).map(|level| level as f32)
 }
 
+/// How far apart two arms are: the new one's level, and on the scale what it is held against and how far it went.
+struct Distance {
+    new: f64,
+    expected: f64,
+    size: f64,
+}
+
 struct Pair<'a> {
     look: &'a Look<'a>,
     name: (usize, usize),
@@ -259,13 +280,10 @@ impl Pair<'_> {
     ) {
         let (width, drop) = (HORIZONS[horizon].0, SPARED[horizon]);
         let Some(first) = self.bins.len().checked_sub(width) else { return };
-        let highest = up != scale.is_mirrored();
-        let (Some(new), Some(old)) = (robust(&self.bins[first..], drop, highest), theirs(&self.bins[first..])) else {
-            return;
-        };
-        let expected = scale.of(old) + offset.unwrap_or(0.0);
-        let size = if up { scale.of(new) - expected } else { expected - scale.of(new) };
-        let (tail, unit) = self.yardstick(scale, horizon, first, up, offset.is_some());
+        let bins = &self.bins[first..];
+        let Some(distance) = self.distance(scale, bins, drop, up, offset.unwrap_or(0.0)) else { return };
+        let Distance { new, expected, size } = distance;
+        let (tail, unit) = self.yardstick(scale, horizon, bins, up, offset.is_some());
         let looks = self.look.looks(horizon);
         let called = (self.look.level / self.look.judged).log10() - looks.log10();
         let expected_value = scale.value(expected);
@@ -275,7 +293,13 @@ impl Pair<'_> {
         if size <= 0.0 {
             return;
         }
-        let onset = self.onset(scale, expected, size, up);
+        let far = |bin: &&Both| (if up { 1.0 } else { -1.0 }) * (scale.of(bin.our_value()) - expected) >= 0.5 * size;
+        // The first of the minutes without a break up to now; of what comes and goes the first in the window.
+        let lasting = self.bins.iter().rev().take_while(far).last();
+        let onset = lasting.or_else(|| bins.iter().find(far)).map_or(self.look.upto, |bin| bin.minute);
+        let away = tail.often() * unit;
+        let whole = || Present::within(scale, new, away, (width * self.new.len()) as u64);
+        let present = lasting.and_then(|_| self.since(scale, onset, width, up, offset.is_some())).unwrap_or_else(whole);
         let finding = Finding {
             signal: self.name.0,
             track: self.name.1,
@@ -286,7 +310,7 @@ impl Pair<'_> {
             change: scale.relative_change(expected_value, new).abs(),
             size,
             log10_p: tail.log10_p(size / unit).max(if up {
-                self.by_counting(first, offset.unwrap_or(0.0))
+                self.by_counting(bins, offset.unwrap_or(0.0))
             } else {
                 f64::MIN
             }),
@@ -295,14 +319,18 @@ impl Pair<'_> {
             samples_current: (width * self.new.len()) as u64,
             instances: self.new.to_vec(),
             onset,
-            present: self
-                .since(scale, onset, width, up, offset.is_some())
-                .unwrap_or_else(|| Present::within(scale, new, tail.often() * unit, (width * self.new.len()) as u64)),
+            present,
         };
         compared.by_horizon[horizon] += finding.weight(character);
-        if compared.finding.as_ref().is_none_or(|best| finding.surprise() > best.surprise()) {
-            compared.finding = Some(finding);
-        }
+        compared.take(Some(finding), character);
+    }
+
+    /// How far the new arm stands apart over some minutes; none where either has nothing.
+    fn distance(&self, scale: &Scale, bins: &[Both], drop: usize, up: bool, away: f64) -> Option<Distance> {
+        let new = robust(bins, drop, up != scale.is_mirrored())?;
+        let expected = scale.of(theirs(bins)?) + away;
+        let size = if up { scale.of(new) - expected } else { expected - scale.of(new) };
+        Some(Distance { new, expected, size })
     }
 
     /// Our level since a moment, in not more minutes than a horizon has.
@@ -310,19 +338,19 @@ impl Pair<'_> {
         let minutes =
             (self.bins.len() - self.bins.partition_point(|bin| bin.minute < onset)).clamp(present::FEWEST, most);
         let first = self.bins.len().checked_sub(minutes)?;
-        let (tail, unit) = self.yardstick(scale, filled(minutes), first, up, own_past);
+        let (tail, unit) = self.yardstick(scale, filled(minutes), &self.bins[first..], up, own_past);
         let samples = (minutes * self.new.len()) as u64;
         Some(Present::within(scale, ours(&self.bins[first..])?, tail.often() * unit, samples))
     }
 
     /// How surprising a distance is, and its unit: what is counted is measured by luck, which differs by night and day.
-    fn yardstick(&self, scale: &Scale, horizon: usize, first: usize, up: bool, own_past: bool) -> (Tail, f64) {
+    fn yardstick(&self, scale: &Scale, horizon: usize, bins: &[Both], up: bool, own_past: bool) -> (Tail, f64) {
         if !self.is_share() {
             let instances = self.old.len() + self.new.len();
             return (self.baseline.apart_tail(horizon, own_past, up, instances), 1.0);
         }
         let past = if own_past { 1.0 + HORIZONS[horizon].0 as f64 / OFFSET_OF } else { 1.0 };
-        let unit = self.baseline.apart_unit(horizon, past * luck(&self.bins[first..], scale));
+        let unit = self.baseline.apart_unit(horizon, past * luck(bins, scale));
         (self.baseline.apart_tail_of_shares(horizon, own_past, up), unit)
     }
 
@@ -331,24 +359,14 @@ impl Pair<'_> {
     }
 
     /// Where events are counted, their number must surprise as well (the conditional test of two rates).
-    fn by_counting(&self, first: usize, offset: f64) -> f64 {
-        let bins = &self.bins[first..];
+    fn by_counting(&self, bins: &[Both], offset: f64) -> f64 {
         let (bad, all) = sum(bins.iter().map(|bin| bin.ours));
         let (bad_old, all_old) = sum(bins.iter().map(|bin| bin.theirs));
-        if !self.is_share() || all / (self.bins.len() - first) as f64 <= COUNTED {
+        if !self.is_share() || all / bins.len() as f64 <= COUNTED {
             return f64::MIN;
         }
         let all = all * offset.exp();
         log10_count_tail(bad, bad + bad_old, all / (all + all_old))
-    }
-
-    /// The first of the minutes, without a break up to now, in which at least half of the difference was there.
-    fn onset(&self, scale: &Scale, expected: f64, size: f64, up: bool) -> Minute {
-        let far = |bin: &&Both| {
-            let away = scale.of(bin.our_value()) - expected;
-            (if up { away } else { -away }) >= 0.5 * size
-        };
-        self.bins.iter().rev().take_while(far).last().map_or(self.look.upto, |bin| bin.minute)
     }
 
     /// Minutes with events among all minutes, new against old, exactly (Fisher 1935; one-sided, given their sum).

@@ -1,0 +1,51 @@
+//! Bursts of the new arm that come again and that the old one does not have.
+
+use super::bins::{Both, ours, theirs};
+use super::{Pair, SPARED};
+use crate::engine::baseline::HORIZONS;
+use crate::engine::baseline::scale::Scale;
+use crate::engine::detect::Finding;
+use crate::engine::detect::bursts::{BURST, HORIZON, Side, Window, count};
+use crate::engine::stats::median;
+
+impl Pair<'_> {
+    /// By windows whose distance would surprise by itself, and by number too where events are counted.
+    pub(super) fn bursts(&self, scale: &Scale, up: bool, offset: Option<f64>) -> Option<Finding> {
+        let width = HORIZONS[HORIZON].0;
+        let away = offset.unwrap_or(0.0);
+        let window = |end: usize| -> &[Both] { &self.bins[end - width..end] };
+        let yardstick = |end: usize| self.yardstick(scale, HORIZON, window(end), up, offset.is_some());
+        if self.bins.len() < width {
+            return None;
+        }
+        let tail = yardstick(width).0;
+        let sizes = (width..=self.bins.len()).map(|end| {
+            let size = self.distance(scale, window(end), SPARED[HORIZON], up, away).map_or(0.0, |each| each.size);
+            size / yardstick(end).1
+        });
+        let mut sizes: Vec<f64> = sizes.collect();
+        // A burst stands out from the arm's own calm: two arms may well lie apart all the time.
+        let calm = median(&mut sizes.clone()).unwrap_or(0.0).max(0.0);
+        sizes.iter_mut().for_each(|size| *size -= calm);
+        let counts = |end: usize| !up || self.by_counting(window(end), away) <= BURST;
+        let windows = (width..).zip(sizes).map(|(end, size)| match size > 0.0 && counts(end) {
+            true => Window { end, size },
+            false => Window { end, size: 0.0 },
+        });
+        let bursts = count(self.look, windows, |log10_p| tail.size_at(log10_p), |size| tail.log10_p(size))?;
+        let side = Side { look: self.look, signal: self.name.0, track: self.name.1, scale, up };
+        let off = tail.often() * yardstick(bursts.windows[0].end).1;
+        let finding = side.finding(&bursts, off, |each| {
+            let against = scale.value(scale.of(theirs(window(each.end))?) + away);
+            Some((against, ours(window(each.end))?))
+        })?;
+        Some(Finding {
+            method: self.method,
+            samples_baseline: finding.samples_baseline * self.old.len() as u64,
+            samples_current: finding.samples_current * self.new.len() as u64,
+            instances: self.new.to_vec(),
+            onset: self.bins[bursts.began - 1].minute,
+            ..finding
+        })
+    }
+}
