@@ -43,15 +43,14 @@ const MINUTES: i64 = 8 * 1_440;
 type Made = fn(u64) -> Reading;
 
 /// Names, metrics and readings.
-const KINDS: [(&str, &str, Made); 5] = [
+const KINDS: [(&str, &str, Made); 6] = [
     ("gauge", "latency_ms", |noise| Reading::Gauge(100.0 + noise as f64 / 64.0)),
     ("gauge_watched_on_both_sides", "kpi", |noise| Reading::Gauge(100.0 + noise as f64 / 64.0)),
     ("gauge_every_other_minute", "latency_ms", |noise| Reading::Gauge(100.0 + noise as f64 / 64.0)),
     ("delta", "requests", |noise| Reading::Delta(1_000.0 + noise as f64 / 8.0)),
-    ("histogram", "duration", |noise| {
-        let counts = vec![300 + noise % 97, 150 + noise % 61, 40 + noise % 31, 10 + noise % 7, noise % 5];
-        Reading::Histogram(Buckets { bounds: vec![0.1, 0.2, 0.5, 1.0], counts, sum: Some(80.0 + noise as f64 / 64.0) })
-    }),
+    ("histogram", "duration", |noise| histogram(noise, 1)),
+    // Of so many requests that their counts are wide.
+    ("histogram_of_many", "duration", |noise| histogram(noise, 10_000)),
 ];
 
 fn main() {
@@ -63,6 +62,12 @@ fn main() {
         let instance = (many - few) / (MANY - FEW);
         println!("{name:<28} {one:>18} {instance:>18} {:>18}", few.saturating_sub(FEW * instance));
     }
+}
+
+fn histogram(noise: u64, times: u64) -> Reading {
+    let counts = [300 + noise % 97, 150 + noise % 61, 40 + noise % 31, 10 + noise % 7, noise % 5];
+    let (counts, sum) = (counts.map(|count| count * times).into(), 80.0 * times as f64 + noise as f64 / 64.0);
+    Reading::Histogram(Buckets { bounds: vec![0.1, 0.2, 0.5, 1.0], counts, sum: Some(sum) })
 }
 
 /// What a signal with so many instances costs after eight days.

@@ -47,7 +47,7 @@ const POWER_APART: f64 = 2.0;
 /// Bins needed before a scale is chosen.
 const SCALED_AFTER: usize = 8;
 
-/// About 0.8 KiB for each side that is watched, as much again where instances are compared, 0.9 KiB of levels, and 1.3
+/// About 0.8 KiB for each side that is watched, as much again where instances are compared, 0.5 KiB of levels, and 1.3
 /// KiB of week.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Baseline {

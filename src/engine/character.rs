@@ -22,6 +22,12 @@ pub enum Class {
     Other,
 }
 
+/// Whether what is used is memory, which is not given back when there is less to do.
+pub fn is_memory(metric: &str) -> bool {
+    let name = metric.to_ascii_lowercase();
+    ["memory", "heap", "rss"].iter().any(|word| name.contains(word))
+}
+
 /// How a signal is judged.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Character {

@@ -119,8 +119,7 @@ impl Fleet {
                 self.make(&sample.origin, sample.at, name_of(sample), series_name, limits, signal)?
             }
         };
-        let taken = self.put(place, sample);
-        Ok((taken, self.rolled(place, minute_of(sample.at))))
+        Ok(self.put(place, sample))
     }
 
     /// Counts a log line by severity; lines below `WARN` only show that the service lives. Says which service it was.
@@ -154,14 +153,9 @@ impl Fleet {
         Ok((service, taken, self.rolled(place, minute)))
     }
 
-    /// Notes the newest minute of a signal; says so when it is a new one.
     fn rolled(&mut self, place: Place, minute: Minute) -> Option<Rolled> {
         let signal = &mut self.services[place.service as usize].signals[place.signal as usize];
-        if minute <= signal.latest {
-            return None;
-        }
-        signal.latest = minute;
-        Some(Rolled { service: place.service as usize, signal: place.signal as usize, minute })
+        roll(signal, place, minute)
     }
 
     /// A watch of the service opened (1) or closed (-1) in this minute.
@@ -244,14 +238,15 @@ impl Fleet {
         }
     }
 
-    fn put(&mut self, place: Place, sample: &Sample) -> Taken {
+    /// Each way to a signal has its price: it may be lent to a checkpoint.
+    fn put(&mut self, place: Place, sample: &Sample) -> (Taken, Option<Rolled>) {
         let minute = minute_of(sample.at);
         let service = &mut self.services[place.service as usize];
         let signal = &mut service.signals[place.signal as usize];
         let series = &mut signal.series[place.series as usize];
         let instance = series.instance as usize;
         if series.is_repeat(sample.at) {
-            return Taken::Duplicate;
+            return (Taken::Duplicate, roll(signal, place, minute));
         }
         let taken = match &sample.reading {
             Reading::Gauge(value) => series.add(0, sample.at, *value, 1.0),
@@ -263,13 +258,23 @@ impl Fleet {
             Reading::Histogram(buckets) => put_histogram(signal, place.series as usize, sample.at, buckets),
         };
         let restarted = signal.series[place.series as usize].restarted == minute;
+        signal.touch(minute);
+        let rolled = roll(signal, place, minute);
         service.see(instance, sample.origin.version.as_deref(), minute);
         if restarted {
             service.instances[instance].begin(minute);
         }
-        service.signals[place.signal as usize].touch(minute);
-        taken
+        (taken, rolled)
     }
+}
+
+/// Notes a signal's newest minute; says so when it is a new one.
+fn roll(signal: &mut Signal, place: Place, minute: Minute) -> Option<Rolled> {
+    if minute <= signal.latest {
+        return None;
+    }
+    signal.latest = minute;
+    Some(Rolled { service: place.service as usize, signal: place.signal as usize, minute })
 }
 
 fn put_histogram(signal: &mut Signal, series: usize, at: Time, buckets: &Buckets) -> Taken {
@@ -283,12 +288,8 @@ fn put_histogram(signal: &mut Signal, series: usize, at: Time, buckets: &Buckets
     }
     let count: u64 = buckets.counts.iter().sum();
     let sum = buckets.sum.unwrap_or_else(|| count as f64 * super::distribution::quantile(buckets, 0.5).unwrap_or(0.0));
-    let series = &mut signal.series[series];
-    let mut taken = series.add(0, at, sum, count as f64);
-    for (track, &level) in distribution.levels().iter().enumerate() {
-        taken = series.add(track + 1, at, above(buckets, level), count as f64);
-    }
-    taken
+    let shares = distribution.levels().iter().map(|&level| above(buckets, level));
+    signal.series[series].add_to_all(at, std::iter::once(sum).chain(shares), count as f64)
 }
 
 /// Version tells series apart only where no instance does.

@@ -183,7 +183,7 @@ impl Service {
 
     /// One instance's bin of a track, errors being counted against requests.
     pub fn bin_of(&self, signal: &Signal, track: usize, instance: u32, minute: Minute) -> Option<Bin> {
-        let own = signal.series_of(instance).and_then(|series| series.ring(track)?.at(minute));
+        let own = signal.series_of(instance).and_then(|series| series.bin(track, minute));
         let Some(partner) = signal.partner.and_then(|place| self.signals.get(place as usize)) else {
             return match (own, signal.nature) {
                 (Some(bin), Nature::Rate) => {
@@ -195,7 +195,7 @@ impl Service {
                 (None, _) => None,
             };
         };
-        let requests = partner.series_of(instance).and_then(|series| series.ring(0)?.at(minute))?;
+        let requests = partner.series_of(instance).and_then(|series| series.bin(0, minute))?;
         let requests = f64::from(requests.num) / f64::from(requests.den.max(1e-9));
         let errors = own.map_or(0.0, |bin| f64::from(bin.num) / f64::from(bin.den.max(1e-9)));
         (requests > 0.0).then_some(Bin { minute, num: errors as f32, den: requests as f32 })
@@ -217,8 +217,8 @@ impl Service {
         }
         // Where errors are counted against requests, the requests say which minutes there are.
         let (lead, lead_track) = leading.map_or((signal, track), |partner| (partner, 0));
-        let Some(ring) = lead.series_of(instance).and_then(|series| series.ring(lead_track)) else { return };
-        ring.between(from, upto.saturating_add(1)).for_each(|bin| {
+        let Some(series) = lead.series_of(instance) else { return };
+        series.bins(lead_track, from, upto.saturating_add(1), |bin| {
             if leading.is_none() && signal.nature != Nature::Rate {
                 each(bin);
             } else if let Some(bin) = self.bin_of(signal, track, instance, bin.minute) {
@@ -296,9 +296,7 @@ impl Service {
 
     /// The last rate of an instance that missed a scrape, if it missed only that and spoke again or may yet.
     fn held(&self, series: &super::series::Series, track: usize, minute: Minute) -> Option<f64> {
-        let ring = series.ring(track)?;
-        let place = ring.place_of(minute).checked_sub(1)?;
-        let bin = ring.get(place)?;
+        let bin = series.bin_before(track, minute)?;
         (minute - bin.minute <= HELD).then(|| f64::from(bin.num) / f64::from(bin.den.max(1e-9)))
     }
 }

@@ -7,14 +7,14 @@
 
 use super::adjusted::by_traffic::Line;
 use super::baseline::Baseline;
-use super::character::Class;
+use super::character::{Class, is_memory};
 use super::distribution::Distribution;
 use super::series::Series;
 use super::window::{Minute, Ring};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Bins kept of a track over all instances: three hours and more, 4 to 12 bytes each.
+/// Bins kept of a track over all instances: three hours and more, 2 to 12 bytes each.
 pub const KEPT: usize = 200;
 
 /// Whose series a vacant place is.
@@ -44,6 +44,8 @@ pub struct Signal {
     pub unit: Option<Arc<str>>,
     pub class: Class,
     pub nature: Nature,
+    /// Asked of a name once, not of every minute's sample.
+    pub is_memory: bool,
     /// The signal of the same service that these errors are counted against.
     pub partner: Option<u32>,
     pub born: Minute,
@@ -127,6 +129,7 @@ impl Signal {
             unit: unit.map(Into::into),
             class,
             nature,
+            is_memory: is_memory(metric),
             partner: None,
             born,
             tracks: vec![Track::new(first)],

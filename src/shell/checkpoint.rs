@@ -24,7 +24,7 @@ use std::sync::Arc;
 use topic::Topic;
 
 /// Raised whenever the state's shape changes: an older checkpoint then means a cold start, not a misreading.
-pub const FORMAT: u32 = 18;
+pub const FORMAT: u32 = 19;
 
 /// What to say of a checkpoint of another format.
 fn other_format(found: u32) -> String {

@@ -18,7 +18,7 @@ use crate::engine::event::{Fact, Input};
 use crate::engine::redact::redacted;
 use crate::engine::time::Time;
 use crate::engine::{Engine, Part};
-use crate::wire::inbound::{self, Kind, RejectReason, Rejected};
+use crate::wire::inbound::{self, Decoded, Kind, RejectReason, Rejected};
 use crate::wire::outbound::{self, Message, Position, Stamp};
 use std::borrow::Cow;
 use std::io;
@@ -156,6 +156,33 @@ impl Pump {
     /// Takes one message; what follows from it is appended to `out`, in order. A message that can't be taken is itself
     /// what follows: a dead letter.
     pub fn take(&mut self, taken: &Taken, out: &mut Vec<Outgoing>) -> Contents {
+        self.take_by(taken, |pump, facts| pump.decode(taken, facts), out)
+    }
+
+    /// The same of a message that was decoded before, which `payload` is the text of.
+    pub fn take_decoded<'a>(
+        &mut self,
+        taken: &Taken<'a>,
+        payload: &'a str,
+        decoded: &'a mut Decoded,
+        out: &mut Vec<Outgoing>,
+    ) -> Contents {
+        self.take_by(
+            taken,
+            |_, facts| {
+                decoded.lend(payload, facts);
+                Ok(())
+            },
+            out,
+        )
+    }
+
+    fn take_by<'a>(
+        &mut self,
+        taken: &Taken<'a>,
+        decode: impl FnOnce(&Pump, &mut Vec<Fact<'a>>) -> Result<(), Rejected>,
+        out: &mut Vec<Outgoing>,
+    ) -> Contents {
         if let Some(lanes) = self.relays_to {
             return self.relay(taken, lanes, out);
         }
@@ -171,7 +198,7 @@ impl Pump {
             };
         }
         let mut facts = recycle(std::mem::take(&mut self.facts));
-        let mut contents = match self.decode(taken, &mut facts) {
+        let mut contents = match decode(self, &mut facts) {
             Ok(()) => Contents { facts: facts.len(), ..Contents::default() },
             Err(rejected) => self.dead_letter(taken, &rejected, out),
         };

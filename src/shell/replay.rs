@@ -13,8 +13,9 @@ use super::topics::Topics;
 use crate::engine::Engine;
 use crate::engine::event::Fact;
 use crate::engine::time::Time;
+use crate::wire::inbound::Decoded;
 use crate::wire::recording::{Line, Recorder};
-use reading::lines;
+use reading::{Ahead, lines};
 use report::Progress;
 pub use report::Summary;
 use std::fs::File;
@@ -78,16 +79,17 @@ pub fn pour(
     output: impl Write,
     progress: &Progress,
 ) -> io::Result<Summary> {
+    let ahead = Ahead { topics: topics.clone(), bytes_max: config.kafka.message_bytes_max };
     let mut pump = Pump::new(Engine::of_lanes(options.lanes), Time::MIN, config, topics.clone());
     let mut tape = Tape { output, line: Vec::new(), recorder: Recorder::default() };
     let mut summary = Summary::default();
     let mut out = Vec::new();
-    for batch in lines(input, BUFFER)? {
-        for line in batch? {
+    for batch in lines(input, BUFFER, ahead)? {
+        for mut line in batch? {
             summary.bytes += line.bytes;
             summary.lines += 1;
             match line.message {
-                Ok(message) => take(&mut pump, &topics, &message, &mut summary, &mut out),
+                Ok(message) => take(&mut pump, &topics, &message, line.decoded.as_mut(), &mut summary, &mut out),
                 Err(why) => {
                     summary.unreadable += 1;
                     if summary.unreadable <= COMPLAINTS_MAX {
@@ -109,11 +111,19 @@ pub fn pour(
     Ok(summary)
 }
 
-fn take(pump: &mut Pump, topics: &Topics, line: &Line, summary: &mut Summary, out: &mut Vec<Outgoing>) {
+fn take<'a>(
+    pump: &mut Pump,
+    topics: &Topics,
+    line: &'a Line,
+    decoded: Option<&'a mut Decoded>,
+    summary: &mut Summary,
+    out: &mut Vec<Outgoing>,
+) {
     let Some(kind) = topics.kind(&line.topic) else {
         summary.foreign += 1;
         return;
     };
+    let payload = line.payload.as_deref().unwrap_or_default();
     let taken = Taken {
         topic: &line.topic,
         partition: line.partition,
@@ -122,11 +132,15 @@ fn take(pump: &mut Pump, topics: &Topics, line: &Line, summary: &mut Summary, ou
         now: line.ts,
         stamped: Some(line.ts),
         key: line.key.as_deref().map(str::as_bytes),
-        payload: line.payload.as_deref().unwrap_or_default().as_bytes(),
+        payload: payload.as_bytes(),
         signature: line.signature.as_deref().map(str::as_bytes),
     };
     summary.messages += 1;
-    summary.facts += pump.take(&taken, out).facts as u64;
+    let contents = match decoded {
+        Some(decoded) => pump.take_decoded(&taken, payload, decoded, out),
+        None => pump.take(&taken, out),
+    };
+    summary.facts += contents.facts as u64;
     summary.now = pump.now();
 }
 

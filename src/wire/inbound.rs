@@ -5,6 +5,7 @@
 //! names the field. Only JSON is read here; other formats are known by sight and refused by name.
 
 mod control;
+mod decoded;
 mod deployments;
 mod document;
 mod fields;
@@ -12,6 +13,7 @@ mod logs;
 mod metrics;
 
 pub use super::rejected::{RejectReason, Rejected};
+pub use decoded::Decoded;
 
 use crate::engine::event::Fact;
 

@@ -121,11 +121,7 @@ pub fn work_out(owner: &mut Service, base: usize, upto: Minute, fits: impl Fn(Mi
 fn pair(owner: &Service, leading: usize, base: usize, minute: Minute) -> Option<(f64, f64)> {
     let value = |signal: usize| owner.signals[signal].tracks[0].total.at(minute)?.value();
     let (traffic, used) = (value(leading)?, value(base)?);
-    let heard = owner.signals[base]
-        .series
-        .iter()
-        .filter(|series| series.ring(0).and_then(|ring| ring.at(minute)).is_some())
-        .count();
+    let heard = owner.signals[base].series.iter().filter(|series| series.bin(0, minute).is_some()).count();
     Some((traffic / heard.max(1) as f64, used)).filter(|(traffic, used)| *traffic >= 0.0 && *used > 0.0)
 }
 

@@ -11,13 +11,24 @@ use std::num::NonZeroU16;
 /// The levels before a moment, on the track's scale: what an expectation starts from. 20 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Levels {
+    pub(super) heights: Heights,
+    pub(super) times: Times,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Heights {
     recent: f32,
     hour: f32,
     /// Per bin, over the hour.
     slope: f32,
-    /// The last minute before the moment, and minutes from bin to bin.
-    origin: Minute,
-    step: NonZeroU16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Times {
+    /// The last minute before the moment.
+    pub origin: Minute,
+    /// Minutes from bin to bin.
+    pub step: NonZeroU16,
 }
 
 /// The interval in which a mean over a window is no surprise, on the track's scale.
@@ -40,12 +51,12 @@ const TREND: f64 = 45.0;
 impl Levels {
     /// The last minute before the moment.
     pub fn origin(&self) -> Minute {
-        self.origin
+        self.times.origin
     }
 
     /// Minutes from bin to bin.
     fn step(&self) -> Minute {
-        self.step.get().into()
+        self.times.step.get().into()
     }
 
     /// The middle of a window of `width` bins that ends with `minute`.
@@ -72,12 +83,14 @@ impl Baseline {
         let hour = hour.trimmed().map_or(recent, |level| scale.of(level));
         let step = (origin - first) / (reference - start).saturating_sub(1).max(1) as Minute;
         let step = NonZeroU16::new(step.clamp(1, u16::MAX.into()) as u16)?;
-        Some(Levels { recent: recent as f32, hour: hour as f32, slope: slope as f32, origin, step })
+        let heights = Heights { recent: recent as f32, hour: hour as f32, slope: slope as f32 };
+        Some(Levels { heights, times: Times { origin, step } })
     }
 
     /// What is expected of a window of `width` bins that ends with `minute`.
     pub fn expect(&self, levels: &Levels, minute: Minute, width: usize) -> Expectation {
-        let (&Levels { recent, hour, slope, origin, .. }, step) = (levels, levels.step());
+        let Heights { recent, hour, slope } = levels.heights;
+        let (origin, step) = (levels.origin(), levels.step());
         let (recent, hour) = (f64::from(recent), f64::from(hour));
         let middle = levels.middle(minute, width);
         let mut expected = Expectation { low: recent.min(hour), high: recent.max(hour), flat: 0.5 * (recent + hour) };
@@ -102,7 +115,7 @@ impl Baseline {
 
     /// How much the season moves the level from before a moment to another one, if a day or more is known.
     pub fn season(&self, levels: &Levels, middle: Minute) -> Option<f64> {
-        self.week.shift(levels.origin - 15 * levels.step(), middle).map(|shift| shift.0)
+        self.week.shift(levels.origin() - 15 * levels.step(), middle).map(|shift| shift.0)
     }
 
     /// How far the window that ends before place `end` lies outside of what was expected, on one side; negative inside.
@@ -232,9 +245,10 @@ mod tests {
     use super::*;
 
     impl Levels {
-        /// As they are where nothing moves, in the first minute.
-        pub fn flat(level: f32) -> Levels {
-            Levels { recent: level, hour: level, slope: 0.0, origin: 0, step: NonZeroU16::MIN }
+        /// As they are where nothing moves, at some minute.
+        pub fn flat(level: f32, origin: Minute) -> Levels {
+            let heights = Heights { recent: level, hour: level, slope: 0.0 };
+            Levels { heights, times: Times { origin, step: NonZeroU16::MIN } }
         }
     }
 

@@ -29,8 +29,7 @@ pub fn explains(look: &Look, finding: &Finding, character: &Character) -> bool {
 const MEMORY: f64 = 0.3;
 
 pub fn is_memory(signal: &Signal) -> bool {
-    let name = signal.metric.to_ascii_lowercase();
-    ["memory", "heap", "rss"].iter().any(|word| name.contains(word))
+    signal.is_memory
 }
 
 /// Whether the service's traffic fell, not only its adjusted traffic: others may have gained what it never lost.

@@ -1,16 +1,20 @@
 //! A ring as a checkpoint holds it: rings are most of a state, so they are packed.
 //!
 //! Bins of minutes in a row are a run: its first minute, its length, the numerators, and the denominators unless all of
-//! them are the first one. Numbers keep every bit. What was packed by another build is not read here; the checkpoint's
-//! format sees to that.
+//! them are the first one. Small counts take two bytes, as in the ring. Numbers keep every bit. What was packed by
+//! another build is not read here; the checkpoint's format sees to that.
 
+use super::ring::Width;
 use super::{Bin, Minute, Ring};
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
-/// First minute, length, whether all denominators are the same.
+/// First minute, length, and of these what holds.
 const HEADER: usize = 4 + 2 + 1;
+const SAME_DENS: u8 = 1;
+const NARROW_NUMS: u8 = 2;
+const NARROW_DENS: u8 = 4;
 
 impl Serialize for Ring {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -29,13 +33,23 @@ impl Serialize for Ring {
 fn pack(run: &[Bin], bytes: &mut Vec<u8>) {
     let Some(first) = run.first() else { return };
     let same = run.iter().all(|bin| bin.den.to_bits() == first.den.to_bits());
+    let dens = if same { 1 } else { run.len() };
+    let nums = || run.iter().map(|bin| bin.num);
+    let dens = || run[..dens].iter().map(|bin| bin.den);
+    let (num_width, den_width) = (Width::of_all(nums()), Width::of_all(dens()));
     bytes.extend(first.minute.to_le_bytes());
     bytes.extend((run.len() as u16).to_le_bytes());
-    bytes.push(u8::from(same));
-    bytes.extend(run.iter().flat_map(|bin| bin.num.to_le_bytes()));
-    match same {
-        true => bytes.extend(first.den.to_le_bytes()),
-        false => bytes.extend(run.iter().flat_map(|bin| bin.den.to_le_bytes())),
+    let narrow = |width: Width, mark: u8| if width == Width::Narrow { mark } else { 0 };
+    let same = if same { SAME_DENS } else { 0 };
+    bytes.push(same | narrow(num_width, NARROW_NUMS) | narrow(den_width, NARROW_DENS));
+    pack_numbers(nums(), num_width, bytes);
+    pack_numbers(dens(), den_width, bytes);
+}
+
+fn pack_numbers(numbers: impl Iterator<Item = f32>, width: Width, bytes: &mut Vec<u8>) {
+    match width {
+        Width::Narrow => bytes.extend(numbers.flat_map(|number| (number as u16).to_le_bytes())),
+        Width::Wide => bytes.extend(numbers.flat_map(f32::to_le_bytes)),
     }
 }
 
@@ -65,20 +79,25 @@ fn unpack(mut bytes: &[u8]) -> Option<Ring> {
         let (header, rest) = bytes.split_first_chunk::<HEADER>()?;
         let first = Minute::from_le_bytes([header[0], header[1], header[2], header[3]]);
         let length = usize::from(u16::from_le_bytes([header[4], header[5]]));
-        let same = header[6] == 1;
-        let (nums, rest) = rest.split_at_checked(4 * length)?;
-        let (dens, rest) = rest.split_at_checked(if same { 4 } else { 4 * length })?;
-        let float = |bytes: &[u8], place: usize| -> Option<f32> {
-            Some(f32::from_le_bytes(*bytes.get(4 * place..)?.first_chunk()?))
-        };
-        for place in 0..length {
+        let holds = |mark: u8| header[6] & mark != 0;
+        let (nums, rest) = unpack_numbers(rest, length, holds(NARROW_NUMS))?;
+        let (dens, rest) = unpack_numbers(rest, if holds(SAME_DENS) { 1 } else { length }, holds(NARROW_DENS))?;
+        for (place, num) in nums.into_iter().enumerate() {
             let minute = first.checked_add(place as Minute)?;
-            let den = float(dens, if same { 0 } else { place })?;
-            bins.push(Bin { minute, num: float(nums, place)?, den });
+            bins.push(Bin { minute, num, den: *dens.get(if holds(SAME_DENS) { 0 } else { place })? });
         }
         bytes = rest;
     }
     Some(Ring::of(&bins))
+}
+
+fn unpack_numbers(bytes: &[u8], length: usize, narrow: bool) -> Option<(Vec<f32>, &[u8])> {
+    let (packed, rest) = bytes.split_at_checked(length * if narrow { 2 } else { 4 })?;
+    let numbers = match narrow {
+        true => packed.as_chunks().0.iter().map(|bytes| u16::from_le_bytes(*bytes).into()).collect(),
+        false => packed.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
+    };
+    Some((numbers, rest))
 }
 
 #[cfg(test)]
@@ -89,7 +108,7 @@ mod tests {
     fn every_bit_comes_back() {
         let mut ring = Ring::default();
         for (minute, num, den) in
-            [(1, 0.1, 1.0), (2, -0.0, 1.0), (3, f32::MAX, 1.0), (9, 1.0, 2.0), (10, 5.0, 3.0), (i32::MAX, 0.0, 0.0)]
+            [(1, 0.1, 1e9), (2, -0.0, 1e9), (3, f32::MAX, 1e9), (9, 1.0, 2.0), (10, 5.0, 0.5), (i32::MAX, 0.0, 0.0)]
         {
             ring.set(Bin { minute, num, den }, 5);
             let bytes = postcard::to_allocvec(&ring).expect("plain");
@@ -97,7 +116,7 @@ mod tests {
         }
         assert_eq!(ring.len(), 5);
         let bytes = postcard::to_allocvec(&ring).expect("plain");
-        assert_eq!(bytes.len(), 1 + 3 * HEADER + (2 + 1) * 4 + (2 + 2) * 4 + (1 + 1) * 4);
+        assert_eq!(bytes.len(), 1 + 3 * HEADER + (2 + 1) * 4 + 2 * (2 + 4) + (1 + 1) * 2);
         for end in 1..bytes.len() {
             assert!(unpack(&bytes[1..end]).is_none_or(|other| other != ring), "cut at {end}");
         }

@@ -1,19 +1,20 @@
 //! The last so many bins that hold anything, in columns.
 //!
 //! Nearly all rings hold minutes in a row, and most of them bins of one denominator: a sample a minute, a count of it.
-//! Of those only the numerators are kept, 4 bytes a bin; a column of denominators is there while they differ, one of
-//! minutes while any is missing. The newest bin is open: it is kept as it is and joins the columns when a later one
-//! opens, as a minute that is still filling is like no other. What is late finds its bin, or makes it.
+//! Of those only the numerators are kept; a column of denominators is there while they differ, one of minutes while any
+//! is missing. Where all of a column are small counts they take 2 bytes each, else 4. The newest bin is open: it is
+//! kept as it is and joins the columns when a later one opens, as a minute that is still filling is like no other. What
+//! is late finds its bin, or makes it.
 
 use super::{Bin, Minute};
 use std::ops::Range;
 
-/// The newest `limit` bins, in order of time, none twice. 48 bytes, and 4 to 12 a bin.
+/// The newest `limit` bins, in order of time, none twice. 48 bytes, and 2 to 12 a bin.
 #[derive(Clone, Debug, Default)]
 pub struct Ring {
-    /// Bits of the numerators, then those of the denominators, then the minutes, as far as these are kept. Each column
-    /// is a ring of its own that begins at `head`.
-    columns: Box<[u32]>,
+    /// The numerators, then the denominators, then the minutes, as far as these are kept. Each column is a ring of its
+    /// own that begins at `head`.
+    columns: Box<[u16]>,
     /// None where the ring is empty.
     open: Option<Bin>,
     /// The closed bins' where denominators have no column.
@@ -22,11 +23,64 @@ pub struct Ring {
     capacity: u16,
     head: u16,
     closed: u16,
-    /// Of the newest closed bins, how many have one denominator for sure, and lie a minute apart up to the open one.
-    alike: u16,
+    /// Of the newest closed bins, how many lie a minute apart up to the open one.
     in_row: u16,
-    has_dens: bool,
+    shape: Shape,
+}
+
+/// Which columns there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Shape {
+    nums: Width,
+    dens: Option<Width>,
     has_minutes: bool,
+}
+
+/// How a column's numbers are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
+pub(super) enum Width {
+    /// As counts.
+    #[default]
+    Narrow,
+    /// By their bits.
+    Wide,
+}
+
+impl Width {
+    /// In which a number loses nothing.
+    fn of(number: f32) -> Width {
+        if same(f32::from(number as u16), number) { Width::Narrow } else { Width::Wide }
+    }
+
+    pub(super) fn of_all(numbers: impl Iterator<Item = f32>) -> Width {
+        if numbers.map(Width::of).any(|width| width == Width::Wide) { Width::Wide } else { Width::Narrow }
+    }
+
+    /// The wider one.
+    fn or(self, other: Width) -> Width {
+        if self == Width::Narrow { other } else { self }
+    }
+
+    fn words(self) -> usize {
+        match self {
+            Width::Narrow => 1,
+            Width::Wide => 2,
+        }
+    }
+
+    fn read(self, column: &[u16], at: usize) -> f32 {
+        match self {
+            Width::Narrow => column[at].into(),
+            Width::Wide => f32::from_bits(double(column, at)),
+        }
+    }
+
+    fn write(self, column: &mut [u16], at: usize, number: f32) {
+        match self {
+            Width::Narrow => column[at] = number as u16,
+            Width::Wide => set_double(column, at, number.to_bits()),
+        }
+    }
 }
 
 impl Ring {
@@ -74,11 +128,11 @@ impl Ring {
         if place >= closed {
             return (place == closed).then_some(open);
         }
-        let (at, column) = (self.at_place(place), self.capacity());
-        let num = f32::from_bits(self.columns[at]);
-        let den = if self.has_dens { f32::from_bits(self.columns[column + at]) } else { self.den };
-        let minute = match self.has_minutes {
-            true => self.columns[self.columns.len() - column + at].cast_signed(),
+        let at = self.at_place(place);
+        let num = self.shape.nums.read(&self.columns, at);
+        let den = self.shape.dens.map_or(self.den, |width| width.read(&self.columns[self.dens()..], at));
+        let minute = match self.shape.has_minutes {
+            true => double(&self.columns[self.minutes()..], at).cast_signed(),
             false => open.minute - (closed - place) as Minute,
         };
         Some(Bin { minute, num, den })
@@ -118,7 +172,8 @@ impl Ring {
     /// From bins in order of time.
     pub fn of(bins: &[Bin]) -> Ring {
         let mut ring = Ring::default();
-        ring.arrange(bins.len().saturating_sub(1).min(u16::MAX.into()), false, false);
+        let shape = Shape { nums: Width::of_all(bins.iter().map(|bin| bin.num)), ..Shape::default() };
+        ring.arrange(bins.len().saturating_sub(1).min(u16::MAX.into()), shape);
         for &bin in bins {
             ring.set(bin, bins.len());
         }
@@ -127,6 +182,16 @@ impl Ring {
 
     fn capacity(&self) -> usize {
         self.capacity.into()
+    }
+
+    /// Where the column of denominators begins, if there is one.
+    fn dens(&self) -> usize {
+        self.capacity() * self.shape.nums.words()
+    }
+
+    /// Where the column of minutes begins, if there is one.
+    fn minutes(&self) -> usize {
+        self.columns.len() - 2 * self.capacity()
     }
 
     /// Where a closed bin stands in each column.
@@ -144,10 +209,9 @@ impl Ring {
         let mut bin = known.unwrap_or(Bin { minute, num: 0.0, den: 0.0 });
         let before = bin.den.to_bits();
         change(&mut bin);
-        if known.is_some() && (self.has_dens || bin.den.to_bits() == before) {
-            if bin.den.to_bits() != before {
-                self.alike = self.alike.min(self.closed - 1 - place as u16);
-            }
+        let fits = Width::of(bin.num) <= self.shape.nums
+            && (bin.den.to_bits() == before || self.shape.dens.is_some_and(|width| Width::of(bin.den) <= width));
+        if known.is_some() && fits {
             self.write(place, bin);
             return true;
         }
@@ -165,56 +229,66 @@ impl Ring {
     /// Puts the open bin into the columns, before one of minute `next` opens.
     fn close(&mut self, open: Bin, next: Minute, limit: usize) {
         let most = limit.clamp(2, usize::from(u16::MAX)) - 1;
+        let mut shape = self.shape;
         while usize::from(self.closed) >= most {
             self.head = if usize::from(self.head) + 1 == self.capacity() { 0 } else { self.head + 1 };
             self.closed -= 1;
+            if self.head == 0 {
+                // Once in a round it is seen whether the bin is gone for which a column is there, or wide.
+                shape = self.narrowest();
+            }
         }
         let closed = self.closed + 1;
-        let like_last =
-            self.closed > 0 && self.get(usize::from(self.closed) - 1).is_some_and(|last| same(last.den, open.den));
-        self.alike = if like_last { self.alike.saturating_add(1).min(closed) } else { 1 };
         let follows = open.minute.checked_add(1) == Some(next);
         let in_row = if follows { self.in_row.saturating_add(1).min(closed) } else { 0 };
-        let has_dens = if self.has_dens { self.alike < closed } else { self.closed > 0 && !same(self.den, open.den) };
-        let has_minutes = if self.has_minutes { in_row < closed } else { !follows };
+        let known = shape.dens.or((self.closed > 0 && !same(self.den, open.den)).then(|| Width::of(self.den)));
+        shape.dens = known.map(|width| width.or(Width::of(open.den)));
+        shape.nums = shape.nums.or(Width::of(open.num));
+        shape.has_minutes = if shape.has_minutes { in_row < closed } else { !follows };
         let full = usize::from(self.closed) == self.capacity();
-        if full || has_dens != self.has_dens || has_minutes != self.has_minutes {
+        if full || shape != self.shape {
             let capacity = if full { (2 * self.capacity()).clamp(4.min(most), most) } else { self.capacity() };
-            self.arrange(capacity, has_dens, has_minutes);
+            self.arrange(capacity, shape);
         }
-        if !has_dens {
+        if shape.dens.is_none() {
             self.den = open.den;
         }
         (self.closed, self.in_row) = (closed, in_row);
         self.write(usize::from(closed) - 1, open);
     }
 
-    /// Gives the columns another length, or adds and drops some.
-    fn arrange(&mut self, capacity: usize, has_dens: bool, has_minutes: bool) {
-        let mut columns = vec![0; capacity * (1 + usize::from(has_dens) + usize::from(has_minutes))];
-        let minutes = columns.len() - capacity;
-        for (at, bin) in self.places(0, usize::from(self.closed)).enumerate() {
-            columns[at] = bin.num.to_bits();
-            if has_dens {
-                columns[capacity + at] = bin.den.to_bits();
-            }
-            if has_minutes {
-                columns[minutes + at] = bin.minute.cast_unsigned();
-            }
+    /// The columns that are needed for the closed bins. The minutes' is known as it goes.
+    fn narrowest(&mut self) -> Shape {
+        let bins = || self.places(0, usize::from(self.closed));
+        let first = bins().next().map_or(self.den, |bin| bin.den);
+        let uneven = self.shape.dens.is_some() && bins().any(|bin| !same(bin.den, first));
+        let dens = uneven.then(|| Width::of_all(bins().map(|bin| bin.den)));
+        let shape = Shape { nums: Width::of_all(bins().map(|bin| bin.num)), dens, ..self.shape };
+        if !uneven {
+            self.den = first;
         }
-        (self.columns, self.capacity, self.head) = (columns.into(), capacity as u16, 0);
-        (self.has_dens, self.has_minutes) = (has_dens, has_minutes);
+        shape
+    }
+
+    /// Gives the columns another length, adds and drops some, or keeps their numbers otherwise.
+    fn arrange(&mut self, capacity: usize, shape: Shape) {
+        let words = shape.nums.words() + shape.dens.map_or(0, Width::words) + if shape.has_minutes { 2 } else { 0 };
+        let columns = vec![0; capacity * words].into();
+        let mut arranged = Ring { columns, capacity: capacity as u16, head: 0, shape, ..Ring::default() };
+        self.places(0, usize::from(self.closed)).enumerate().for_each(|(place, bin)| arranged.write(place, bin));
+        (self.columns, self.capacity, self.head) = (arranged.columns, arranged.capacity, 0);
+        self.shape = shape;
     }
 
     fn write(&mut self, place: usize, bin: Bin) {
-        let (at, column) = (self.at_place(place), self.capacity());
-        self.columns[at] = bin.num.to_bits();
-        if self.has_dens {
-            self.columns[column + at] = bin.den.to_bits();
+        let (at, dens) = (self.at_place(place), self.dens());
+        self.shape.nums.write(&mut self.columns, at, bin.num);
+        if let Some(width) = self.shape.dens {
+            width.write(&mut self.columns[dens..], at, bin.den);
         }
-        if self.has_minutes {
-            let minutes = self.columns.len() - column;
-            self.columns[minutes + at] = bin.minute.cast_unsigned();
+        if self.shape.has_minutes {
+            let minutes = self.minutes();
+            set_double(&mut self.columns[minutes..], at, bin.minute.cast_unsigned());
         }
     }
 }
@@ -239,18 +313,26 @@ impl Iterator for Places<'_> {
 
     fn fold<B, F: FnMut(B, Bin) -> B>(self, init: B, mut each: F) -> B {
         let (ring, Range { start, end }) = (self.ring, self.left);
-        let Some(open) = ring.open.filter(|_| !ring.has_dens && !ring.has_minutes) else {
+        let Some(open) = ring.open.filter(|_| ring.shape.dens.is_none() && !ring.shape.has_minutes) else {
             return (start..end).filter_map(|place| ring.get(place)).fold(init, each);
         };
         let (mut folded, mut place, closed) = (init, start, usize::from(ring.closed));
         while place < end.min(closed) {
             // As far as the column goes before it begins again.
             let at = ring.at_place(place);
-            let many = (ring.columns.len() - at).min(end.min(closed) - place);
+            let many = (ring.capacity() - at).min(end.min(closed) - place);
             let first = open.minute - (closed - place) as Minute;
-            for (minute, &num) in (first..).zip(&ring.columns[at..at + many]) {
-                folded = each(folded, Bin { minute, num: f32::from_bits(num), den: ring.den });
-            }
+            let bin = |minute, num| Bin { minute, num, den: ring.den };
+            folded = match ring.shape.nums {
+                Width::Narrow => {
+                    let nums = (first..).zip(&ring.columns[at..at + many]);
+                    nums.fold(folded, |folded, (minute, &num)| each(folded, bin(minute, num.into())))
+                }
+                Width::Wide => {
+                    let nums = (first..).zip(ring.columns[2 * at..2 * (at + many)].as_chunks::<2>().0);
+                    nums.fold(folded, |folded, (minute, &num)| each(folded, bin(minute, f32::from_bits(joined(num)))))
+                }
+            };
             place += many;
         }
         if start <= closed && closed < end { each(folded, open) } else { folded }
@@ -264,6 +346,19 @@ impl DoubleEndedIterator for Places<'_> {
 }
 
 impl ExactSizeIterator for Places<'_> {}
+
+/// The number in two words of a column.
+fn double(column: &[u16], at: usize) -> u32 {
+    joined([column[2 * at], column[2 * at + 1]])
+}
+
+fn joined([low, high]: [u16; 2]) -> u32 {
+    u32::from(low) | u32::from(high) << 16
+}
+
+fn set_double(column: &mut [u16], at: usize, number: u32) {
+    column[2 * at..2 * at + 2].copy_from_slice(&[number as u16, (number >> 16) as u16]);
+}
 
 /// Bit for bit.
 fn same(one: f32, other: f32) -> bool {
@@ -343,12 +438,15 @@ mod tests {
         for round in 0..400 {
             let (limit, mut ring, mut plain) = (2 + dice(9) as usize, Ring::default(), Plain::default());
             // How often minutes are missing, denominators differ and bins are late: from never to often.
-            let (missing, uneven, late) = (1 + dice(8), 1 + dice(8), 1 + dice(8));
+            let (missing, uneven, late, wide) = (1 + dice(8), 1 + dice(8), 1 + dice(8), 1 + dice(8));
             let mut minute = dice(100) as Minute;
             for _ in 0..100 {
                 minute += if dice(missing) > 4 { dice(4) as Minute } else { 1 };
                 let at = minute - if dice(late) > 4 { dice(12) as Minute } else { 0 };
+                let large = |number: f32| if round % 3 == 0 { number } else { number * 13_111.0 };
                 let (num, den) = (dice(5) as f32, if dice(uneven) > 4 { dice(3) as f32 } else { 1.0 });
+                let (num, den) = if dice(wide) > 4 { (large(num), large(den)) } else { (num, den) };
+                let num = if dice(wide) > 5 { num / 3.0 } else { num };
                 let set = dice(2) == 0;
                 let change = |bin: &mut Bin| match set {
                     true => (bin.num, bin.den) = (num, den),
@@ -381,10 +479,15 @@ mod tests {
         }
         assert_eq!((ring.len(), ring.columns.len()), (72, 71));
         ring.set(Bin { minute: 400, num: 1.0, den: 3.0 }, 72);
-        assert_eq!(ring.columns.len(), 2 * 71, "a minute is missing");
-        ring.set(Bin { minute: 401, num: 1.0, den: 3.0 }, 72);
-        assert_eq!(ring.columns.len(), 3 * 71, "and one has another denominator");
-        (402..600).for_each(|minute| _ = ring.set(Bin { minute, num: 1.0, den: 3.0 }, 72));
-        assert_eq!(ring.columns.len(), 71);
+        assert_eq!(ring.columns.len(), 3 * 71, "a minute is missing");
+        ring.set(Bin { minute: 401, num: 0.5, den: 3.0 }, 72);
+        assert_eq!(ring.columns.len(), 4 * 71, "one has another denominator");
+        ring.set(Bin { minute: 402, num: 0.5, den: 3.0 }, 72);
+        assert_eq!(ring.columns.len(), 5 * 71, "one is no count");
+        ring.set(Bin { minute: 403, num: -0.0, den: 1e9 }, 72);
+        ring.set(Bin { minute: 404, num: 65_535.0, den: 65_536.0 }, 72);
+        assert_eq!(ring.columns.len(), 6 * 71, "nor is a denominator a small one");
+        (405..600).for_each(|minute| _ = ring.set(Bin { minute, num: 65_535.0, den: 3.0 }, 72));
+        assert_eq!((ring.columns.len(), size_of::<Ring>()), (71, 48));
     }
 }

@@ -1,17 +1,21 @@
-//! Reads a recording ahead, on a thread of its own: half of a replay's time goes by taking JSON apart.
+//! Reads a recording ahead, on a thread of its own: a good part of a replay's time goes by taking JSON apart.
 //!
-//! Lines come in their order, in batches that a slow sender need not fill. What is read ahead is bounded: `AHEAD`
-//! batches and the one that is being read, a piece of `BATCH` each, or one line of the largest size.
+//! Lines come in their order, in batches that a slow sender need not fill, with their samples and log lines decoded.
+//! What is read ahead is bounded: `AHEAD` batches and the one that is being read, a piece of `BATCH` each, or one line
+//! of the largest size, and what was decoded of them.
 
+use crate::shell::topics::Topics;
+use crate::wire::inbound::Decoded;
 use crate::wire::recording::{self, Line};
 use std::io::{self, BufRead, BufReader, Read};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 
 /// A line longer than this is refused rather than kept whole in memory: 64 MiB.
 const LINE_BYTES_MAX: u64 = 64 << 20;
 
-/// Bytes of a batch, and how many batches wait: 512 KiB in all.
+/// Bytes of a batch, and how many batches wait: 512 KiB in all, and about as much for what was decoded.
 const BATCH: u64 = 128 << 10;
 const AHEAD: usize = 4;
 
@@ -23,16 +27,36 @@ pub struct Entry {
     pub bytes: u64,
     /// The message, or what is wrong with it.
     pub message: Result<Line<'static>, String>,
+    /// Its facts; none where they are still to be decoded.
+    pub decoded: Option<Decoded>,
+}
+
+/// What is decoded ahead.
+pub struct Ahead {
+    pub topics: Arc<Topics>,
+    /// No payload larger than this.
+    pub bytes_max: usize,
+}
+
+impl Ahead {
+    fn decoded(&self, line: &Line) -> Option<Decoded> {
+        let payload = line.payload.as_deref().filter(|payload| payload.len() <= self.bytes_max)?;
+        Decoded::of(self.topics.kind(&line.topic)?, payload)
+    }
 }
 
 /// The lines of a recording, read in pieces of so many bytes; an error of reading ends them.
 ///
 /// # Errors
 /// No thread could be started.
-pub fn lines(input: impl Read + Send + 'static, piece: usize) -> io::Result<Receiver<io::Result<Vec<Entry>>>> {
+pub fn lines(
+    input: impl Read + Send + 'static,
+    piece: usize,
+    ahead: Ahead,
+) -> io::Result<Receiver<io::Result<Vec<Entry>>>> {
     let (to, from) = mpsc::sync_channel(AHEAD);
     let read = move || {
-        if let Err(error) = read_on(BufReader::with_capacity(piece, input), &to) {
+        if let Err(error) = read_on(BufReader::with_capacity(piece, input), &ahead, &to) {
             // Whoever no longer listens knows why.
             let _ = to.send(Err(error));
         }
@@ -42,7 +66,7 @@ pub fn lines(input: impl Read + Send + 'static, piece: usize) -> io::Result<Rece
     Ok(from)
 }
 
-fn read_on(mut input: BufReader<impl Read>, to: &SyncSender<io::Result<Vec<Entry>>>) -> io::Result<()> {
+fn read_on(mut input: BufReader<impl Read>, ahead: &Ahead, to: &SyncSender<io::Result<Vec<Entry>>>) -> io::Result<()> {
     let (mut batch, mut held, mut bytes, mut line, mut number) = (Vec::new(), 0, 0, Vec::new(), 0);
     loop {
         line.clear();
@@ -55,7 +79,8 @@ fn read_on(mut input: BufReader<impl Read>, to: &SyncSender<io::Result<Vec<Entry
         if !line.trim_ascii().is_empty() {
             held += bytes;
             let message = recording::parse(&line).map(Line::into_owned);
-            batch.push(Entry { number, bytes: std::mem::take(&mut bytes), message });
+            let decoded = message.as_ref().ok().and_then(|line| ahead.decoded(line));
+            batch.push(Entry { number, bytes: std::mem::take(&mut bytes), message, decoded });
         }
         // What was read is told before there is more to wait for.
         if held >= BATCH || read == 0 || (input.buffer().is_empty() && !batch.is_empty()) {
@@ -70,11 +95,13 @@ fn read_on(mut input: BufReader<impl Read>, to: &SyncSender<io::Result<Vec<Entry
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shell::config::Config;
 
     #[test]
     fn a_line_is_told_before_the_next_is_waited_for() {
         let (reader, mut writer) = io::pipe().expect("a pipe");
-        let told = lines(reader, 4_096).expect("a thread");
+        let topics = Arc::new(Topics::new(&Config::from_toml_str("").expect("the defaults").kafka.topics));
+        let told = lines(reader, 4_096, Ahead { topics, bytes_max: 1_000 }).expect("a thread");
         for number in 1..4 {
             let line = format!("{{\"topic\":\"logs\",\"ts\":{number},\"payload\":\"x\"}}\n");
             io::Write::write_all(&mut writer, line.as_bytes()).expect("somebody reads");
