@@ -191,7 +191,7 @@ fn compare(
         for horizon in 0..HORIZONS.len() {
             pair.at_horizon(scale, horizon, up, offset, character, &mut compared);
         }
-        if method == Method::NewAgainstOld && pair.is_share() && bursts::are_due(look, character) {
+        if method == Method::NewAgainstOld && bursts::are_due(look, character) {
             compared.take(pair.bursts(scale, up, offset), character);
         }
     }

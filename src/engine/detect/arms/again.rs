@@ -1,4 +1,5 @@
-//! Bursts of the new arm that come again and that the old one does not have.
+//! Bursts of the new arm that come again and that the old one does not have. Of what is counted alone: any instance's
+//! gauges have spikes of their own.
 
 use super::bins::{Both, ours, theirs};
 use super::{Pair, SPARED};
@@ -9,15 +10,14 @@ use crate::engine::detect::bursts::{BURST, HORIZON, Side, Window, count};
 use crate::engine::stats::median;
 
 impl Pair<'_> {
-    /// By windows whose distance would surprise by itself, and by number too where events are counted.
+    /// By windows whose distance surprises, and the number of events in them as well.
     pub(super) fn bursts(&self, scale: &Scale, up: bool, offset: Option<f64>) -> Option<Finding> {
-        let width = HORIZONS[HORIZON].0;
-        let away = offset.unwrap_or(0.0);
-        let window = |end: usize| -> &[Both] { &self.bins[end - width..end] };
-        let yardstick = |end: usize| self.yardstick(scale, HORIZON, window(end), up, offset.is_some());
-        if self.bins.len() < width {
+        let (width, away) = (HORIZONS[HORIZON].0, offset.unwrap_or(0.0));
+        if !self.is_share() || self.bins.len() < width {
             return None;
         }
+        let window = |end: usize| -> &[Both] { &self.bins[end - width..end] };
+        let yardstick = |end: usize| self.yardstick(scale, HORIZON, window(end), up, offset.is_some());
         let tail = yardstick(width).0;
         let sizes = (width..=self.bins.len()).map(|end| {
             let size = self.distance(scale, window(end), SPARED[HORIZON], up, away).map_or(0.0, |each| each.size);
@@ -28,9 +28,9 @@ impl Pair<'_> {
         let calm = median(&mut sizes.clone()).unwrap_or(0.0).max(0.0);
         sizes.iter_mut().for_each(|size| *size -= calm);
         let counts = |end: usize| !up || self.by_counting(window(end), away) <= BURST;
-        let windows = (width..).zip(sizes).map(|(end, size)| match size > 0.0 && counts(end) {
-            true => Window { end, size },
-            false => Window { end, size: 0.0 },
+        let windows = (width..).zip(sizes).map(|(end, size)| {
+            let size = if size > 0.0 && counts(end) { size } else { 0.0 };
+            Window { end, size }
         });
         let bursts = count(self.look, windows, |log10_p| tail.size_at(log10_p), |size| tail.log10_p(size))?;
         let side = Side { look: self.look, signal: self.name.0, track: self.name.1, scale, up };
