@@ -275,9 +275,8 @@ impl Finding {
 
     /// Whether to tell it rather than another one: what is large enough to matter comes first, then surprise.
     fn outweighs(&self, other: &Finding, character: &Character) -> bool {
-        let matters = |finding: &Finding| finding.change >= character.min_change;
-        matches!((matters(self), matters(other)), (true, false))
-            || (matters(self) == matters(other) && self.surprise() > other.surprise())
+        let rank = |finding: &Finding| (finding.change >= character.min_change, finding.surprise());
+        rank(self) > rank(other)
     }
 
     /// The reciprocal of its chance, if it is large enough to matter.

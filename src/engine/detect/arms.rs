@@ -350,9 +350,12 @@ impl Pair<'_> {
             let instances = self.old.len() + self.new.len();
             return (self.baseline.apart_tail(horizon, own_past, up, instances), 1.0);
         }
+        (self.baseline.apart_tail_of_shares(horizon, own_past, up), self.unit_of_shares(scale, horizon, bins, own_past))
+    }
+
+    fn unit_of_shares(&self, scale: &Scale, horizon: usize, bins: &[Both], own_past: bool) -> f64 {
         let past = if own_past { 1.0 + HORIZONS[horizon].0 as f64 / OFFSET_OF } else { 1.0 };
-        let unit = self.baseline.apart_unit(horizon, past * luck(bins, scale));
-        (self.baseline.apart_tail_of_shares(horizon, own_past, up), unit)
+        self.baseline.apart_unit(horizon, past * luck(bins, scale))
     }
 
     fn is_share(&self) -> bool {

@@ -17,11 +17,11 @@ impl Pair<'_> {
             return None;
         }
         let window = |end: usize| -> &[Both] { &self.bins[end - width..end] };
-        let yardstick = |end: usize| self.yardstick(scale, HORIZON, window(end), up, offset.is_some());
-        let tail = yardstick(width).0;
+        let unit = |end: usize| self.unit_of_shares(scale, HORIZON, window(end), offset.is_some());
+        let tail = self.baseline.apart_tail_of_shares(HORIZON, offset.is_some(), up);
         let sizes = (width..=self.bins.len()).map(|end| {
             let size = self.distance(scale, window(end), SPARED[HORIZON], up, away).map_or(0.0, |each| each.size);
-            size / yardstick(end).1
+            size / unit(end)
         });
         let mut sizes: Vec<f64> = sizes.collect();
         // A burst stands out from the arm's own calm: two arms may well lie apart all the time.
@@ -34,7 +34,7 @@ impl Pair<'_> {
         });
         let bursts = count(self.look, windows, |log10_p| tail.size_at(log10_p), |size| tail.log10_p(size))?;
         let side = Side { look: self.look, signal: self.name.0, track: self.name.1, scale, up };
-        let off = tail.often() * yardstick(bursts.windows[0].end).1;
+        let off = tail.often() * unit(bursts.windows[0].end);
         let finding = side.finding(&bursts, off, |each| {
             let against = scale.value(scale.of(theirs(window(each.end))?) + away);
             Some((against, ours(window(each.end))?))
